@@ -1,0 +1,50 @@
+# Layerlab's commands for people who work on it. Each target does its own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
+                procps util-linux
+BENCH_PACKAGES := mininet bridge-utils iperf3
+
+.PHONY: setup system-packages bench-packages test check lint types unit system demo bench clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# Tools that system tests meet our stack with. Only as root, and only where apt is; elsewhere tests say what they lack.
+system-packages:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-packages $(APT_PACKAGES); fi
+
+bench-packages:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-packages $(BENCH_PACKAGES); fi
+
+# Everything that continuous integration runs.
+test: setup system-packages lint types
+	$(BIN)/pytest -m "not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim -n 2 -q
+	$(BIN)/pytest -m "not benchmark" tests/system tests/drivers -q
+
+# The fast part: no namespaces, no root.
+check: setup lint types
+	$(BIN)/pytest -m "not system and not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim -n 2 -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+
+types: setup
+	$(BIN)/mypy
+
+demo: setup
+	$(BIN)/lab demo
+
+bench: setup bench-packages
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
