@@ -1,0 +1,177 @@
+"""The values that a lab and its nodes exchange: what a node is told at its start.
+
+Everything here is plain text, numbers and tuples, so that a plan can be printed, stored in a run and sent to an agent
+as JSON. Addresses are text (`10.0.0.1/24`, `02:5a:00:00:00:01`); an agent parses them once, at its start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+PROTOCOL_VERSION = 1
+"""Version of this contract and of the agent's control protocol (docs/control-protocol.md)."""
+
+NodeKind = Literal["host", "router", "switch", "hub"]
+StackKind = Literal["layerlab", "kernel"]
+TraceLevel = Literal["off", "state", "packets"]
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceConfig:
+    """One interface of a node. `kind: ip` is a point-to-point interface that carries bare IP packets, without ARP.
+    `address_source: rarp` asks a RARP server for the address (RFC 903), whose prefix length is then taken from
+    `addresses`. `address_check: probe` uses an address only after the probes of RFC 5227. `peer` says what is at the
+    other end."""
+
+    name: str
+    mac: str
+    addresses: tuple[str, ...] = ()
+    mtu: int = 1500
+    kind: Literal["ethernet", "ip"] = "ethernet"
+    address_source: Literal["static", "rarp"] = "static"
+    address_check: Literal["announce", "probe"] = "announce"
+    link: str = ""
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """A route: `destination` is a prefix (`0.0.0.0/0` is the default route), `via` the next hop."""
+
+    destination: str
+    via: str
+    interface: str
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpanningTreeConfig:
+    """A bridge's spanning tree parameters (IEEE 802.1D-2004 table 17-1). Times in seconds."""
+
+    priority: int = 32768
+    hello_time: float = 2.0
+    max_age: float = 20.0
+    forward_delay: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationConfig:
+    """An application that a node starts: its kind and its options by name."""
+
+    kind: str
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """All that a node has to know.
+
+    `hosts` maps the names of the lab's nodes to an address of each. `rarp_table` maps MAC addresses to IPv4 addresses
+    on a RARP server, and is empty elsewhere. `seed` (64 bits) makes the node's random choices repeatable."""
+
+    lab: str
+    name: str
+    kind: NodeKind = "host"
+    stack: StackKind = "layerlab"
+    seed: int = 0
+    interfaces: tuple[InterfaceConfig, ...] = ()
+    routes: tuple[RouteConfig, ...] = ()
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    rarp_table: Mapping[str, str] = field(default_factory=dict)
+    spanning_tree: SpanningTreeConfig | None = None
+    ageing_time: float = 300.0
+    applications: tuple[ApplicationConfig, ...] = ()
+    trace: TraceLevel = "state"
+    capture: bool = False
+    version: int = PROTOCOL_VERSION
+
+
+def to_json(config: NodeConfig) -> dict[str, Any]:
+    """The configuration as values of JSON."""
+    return {item.name: _plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def from_json(data: object) -> NodeConfig:
+    """The reverse of `to_json`. Raises ValueError for unknown or missing fields, wrong types and another version."""
+    if isinstance(data, Mapping) and data.get("version") != PROTOCOL_VERSION:
+        raise ValueError(f"contract version {data.get('version')}, this node speaks {PROTOCOL_VERSION}")
+    return _decode(NodeConfig, data, "node")
+
+
+_T = TypeVar("_T")
+
+
+def _decode(cls: type[_T], data: object, where: str) -> _T:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where}: {type(data).__name__}, an object expected")
+    hints = typing.get_type_hints(cls)
+    unknown = [name for name in data if name not in hints]
+    if unknown:
+        raise ValueError(f"{where}: unknown field {unknown[0]!r}")
+    missing = [name for name in _required(cls) if name not in data]
+    if missing:
+        raise ValueError(f"{where}: field {missing[0]!r} is missing")
+    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+
+
+def _required(cls: type[Any]) -> list[str]:
+    absent = dataclasses.MISSING
+    return [item.name for item in dataclasses.fields(cls) if item.default is absent and item.default_factory is absent]
+
+
+def _value(hint: Any, value: object, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where}: {type(value).__name__}, a list expected")
+        return tuple(_value(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where}: {value!r}, one of {', '.join(map(repr, arguments))} expected")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _union(arguments, value, where)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: {type(value).__name__}, an object expected")
+        return {_value(arguments[0], key, where): _value(arguments[1], value[key], f"{where}.{key}") for key in value}
+    if dataclasses.is_dataclass(hint):
+        return _decode(typing.cast("type[object]", hint), value, where)
+    return _scalar(hint, value, where)
+
+
+def _scalar(hint: type[Any], value: object, where: str) -> Any:
+    if hint is float and type(value) is int and abs(value) < 2**53:  # a float holds it exactly
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"{where}: {type(value).__name__}, {hint.__name__} expected")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: {value} is not a number of JSON")
+    return value
+
+
+def _union(arguments: tuple[Any, ...], value: object, where: str) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    if type(value) in arguments:
+        return _scalar(type(value), value, where)
+    for argument in arguments:
+        if dataclasses.is_dataclass(argument):
+            return _value(argument, value, where)
+    raise ValueError(f"{where}: {type(value).__name__} is not allowed here")
