@@ -1,0 +1,80 @@
+"""What a driver does: the whole contract between a supervisor and the technology that nodes run in.
+
+A driver carries out a plan and decides nothing. It lives in the lab's supervisor; every method is called from there,
+in this order: `enter`, `create`, `start_node` for each node, then anything, and `destroy` last. A method that fails
+raises a DriverError with the cause in the machine's own words; `destroy` may be called after any failure, and twice.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being made, how many are done, how many there are)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeExit:
+    """A node's agent ended by itself. `status` is its exit code, or minus the number of the signal that ended it."""
+
+    node: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """How a command gets into a node: file descriptors of the namespaces to join, in this order."""
+
+    user: int | None
+    mount: int
+    pid: int
+    network: int
+
+
+class Driver(Protocol):
+    name: str
+
+    def enter(self) -> None:
+        """Put this process where a supervisor of such a lab has to live. May fork; the process that returns is the
+        supervisor. Raises EnvironmentLackError where the machine or the user cannot do that."""
+        ...
+
+    def create(self, progress: Progress) -> None:
+        """Make all nodes and links of the plan, without running anything in them."""
+        ...
+
+    def start_node(self, node: str) -> None:
+        """Start the node's agent and connect its interfaces. Returns before the agent answers."""
+        ...
+
+    def stop_node(self, node: str) -> None:
+        """End what is left of the node's agent and switch the node off: its neighbors see no carrier."""
+        ...
+
+    def connect(self, node: str) -> socket.socket:
+        """A new connection to the node's control socket. Raises NodeError where nobody listens."""
+        ...
+
+    def entrance(self, node: str) -> Entrance:
+        """The namespaces of a node."""
+        ...
+
+    def set_link(self, link: str, up: bool) -> None:
+        """Take a link down at both ends, or up again."""
+        ...
+
+    def node_state(self, node: str) -> dict[str, object]:
+        """What the driver itself knows of a node: a kernel's addresses and routes, a bridge's table."""
+        ...
+
+    def exits(self) -> tuple[int, Callable[[], list[NodeExit]]]:
+        """A file descriptor that becomes readable when nodes end, and a function that then tells which. The function
+        raises DriverError where the driver can no longer watch over its nodes."""
+        ...
+
+    def destroy(self) -> None:
+        """Undo everything. Never raises; what could not be undone is said on standard error."""
+        ...

@@ -1,0 +1,139 @@
+"""The netns driver: every node a Linux network namespace, every agent a fork of a warm parent.
+
+The supervisor is the first process of a PID namespace of its own (and, for an ordinary user, of a user namespace).
+Network namespaces are held by file descriptors and by the processes in them, bridges live in the supervisor's own
+network namespace: when the supervisor ends, by any means, the kernel ends every process and removes everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.drivers.base import Entrance, NodeExit, Progress
+from lab.drivers.netns.fabric import Fabric
+from lab.drivers.netns.warm_parent import MESSAGE_LIMIT, fork_warm_parent
+from lab.errors import DriverError, NodeError
+from lab.host import namespaces
+from lab.plan.values import Plan
+
+
+class NetnsDriver:
+    name = "netns"
+
+    def __init__(self, plan: Plan, run: Path) -> None:
+        self._plan = plan
+        self._run = run
+        self._fabric = Fabric()
+        self._in_user_namespace = False
+        self._warm: socket.socket | None = None
+        self._warm_pid = 0
+        self._pids: dict[str, int] = {}
+        self._stopped: set[str] = set()
+
+    def enter(self) -> None:
+        self._in_user_namespace = os.geteuid() != 0
+        namespaces.enter_isolation(root=not self._in_user_namespace)
+        if os.fork():
+            os._exit(0)  # the child is the first process of the new PID namespace and goes on as the supervisor
+        namespaces.finish_isolation()
+
+    def create(self, progress: Progress) -> None:
+        self._warm, self._warm_pid = fork_warm_parent(self._plan, self._run, time.monotonic_ns(), time.time_ns())
+        self._fabric.create(self._plan, progress)
+
+    def start_node(self, node: str) -> None:
+        if node in self._stopped:
+            self._fabric.rebuild_node(node)
+            self._stopped.discard(node)
+        if self._is_bridge(node):
+            return
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(_control_address(node))
+        listener.listen(16)
+        self._ask({"start": node}, [self._fabric.namespaces[node], listener.fileno()])
+        listener.close()
+
+    def stop_node(self, node: str) -> None:
+        if not self._is_bridge(node):
+            self._ask({"kill": node})
+        self._fabric.destroy_node(node)
+        self._stopped.add(node)
+
+    def connect(self, node: str) -> socket.socket:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            link.connect(_control_address(node))
+        except OSError as error:
+            link.close()
+            raise NodeError(
+                f"node {node!r} does not answer: {error.strerror}", hint=f"`lab start {node}` starts it again"
+            ) from error
+        return link
+
+    def entrance(self, node: str) -> Entrance:
+        if self._is_bridge(node):
+            raise NodeError(f"{node!r} is a kernel bridge and has no namespace of its own")
+        own = "/proc/self/ns/"
+        user = _open(own + "user") if self._in_user_namespace else None
+        return Entrance(user, _open(own + "mnt"), _open(own + "pid"), os.dup(self._fabric.namespaces[node]))
+
+    def set_link(self, link: str, up: bool) -> None:
+        self._fabric.set_link(link, up)
+
+    def node_state(self, node: str) -> dict[str, object]:
+        if self._is_bridge(node):
+            return self._fabric.bridge_state(node)
+        return self._fabric.kernel_state(node)
+
+    def exits(self) -> tuple[int, Callable[[], list[NodeExit]]]:
+        if self._warm is None:
+            raise DriverError("the warm parent does not run")
+        return self._warm.fileno(), self._read_exits
+
+    def destroy(self) -> None:
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
+        try:
+            self._fabric.close()
+        except OSError as error:
+            print(f"while closing the lab: {error}", file=sys.stderr)  # noqa: T201 - the supervisor's log
+
+    def _is_bridge(self, node: str) -> bool:
+        config = self._plan.by_name[node]
+        return config.kind == "switch" and config.stack == "kernel"
+
+    def _read_exits(self) -> list[NodeExit]:
+        if self._warm is None:
+            return []
+        data = self._warm.recv(MESSAGE_LIMIT)
+        if not data:
+            raise DriverError("the warm parent died", hint="the lab cannot go on without it and goes down")
+        message = json.loads(data)
+        if "started" in message:
+            self._pids[message["started"]] = message["pid"]
+            return []
+        return [NodeExit(message["ended"], message["status"])]
+
+    def _ask(self, request: dict[str, str], descriptors: list[int] | None = None) -> None:
+        if self._warm is None:
+            raise DriverError("the warm parent does not run")
+        try:
+            socket.send_fds(self._warm, [json.dumps(request).encode()], descriptors or [])
+        except OSError as error:
+            raise DriverError(f"the warm parent does not listen: {error.strerror}") from error
+
+
+def _control_address(node: str) -> str:
+    """Abstract, in the supervisor's network namespace: seen only from inside the lab, gone with its listener."""
+    return f"\0node/{node}"
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

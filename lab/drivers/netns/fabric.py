@@ -1,0 +1,354 @@
+"""The fabric: a plan's namespaces, bridges and cables in the Linux kernel.
+
+Theory of operation. The fabric works inside the supervisor's own network namespace ("the lab's namespace"), where all
+bridges are. Every other node has a network namespace that exists only as a file descriptor here and in its processes.
+A link is a veth pair with each end where it belongs; layout.py tells names and numbers.
+
+Building takes few steps, because a step costs more than what is in it:
+
+    1. namespaces   unshare in a loop; in each, before any interface exists, IPv6 off, and forwarding as the node has it
+    2. bridges      one message each
+    3. cables       one message per pair makes both ends in their namespaces, with MAC, MTU and index, the first end up;
+                    the first is a node's where there is one, so that no namespace has to be visited for it
+    4. offloads     off at every end that the kernel itself drives (bridge ports and kernel hosts): see host/ethtool.py.
+                    An end of a layerlab node keeps them, for only its agent sends there
+    5. ports        one message per port sets it up and joins it to its bridge
+    6. far ends     the second end of a link between two nodes is set up from inside its namespace
+    7. hosts        addresses and routes of kernel hosts, from inside their namespaces
+
+The kernel of a layerlab node's namespace has no address, no IPv6 and no forwarding there: it hears every frame and
+answers none.
+
+A link that is down has no carrier, as with a cable pulled out: of its two ends, those at bridges are set down, else
+those at layerlab nodes, else both. So a kernel host keeps its routes when its cable is pulled, unless its peer is one
+too; then they are put back with the cable.
+
+A node that is stopped loses its namespace. Its ends wait in the lab's namespace, down, and its neighbors keep their
+interfaces: they see no carrier, as with a machine that is switched off. Once rebuilt, the ends are moved in again.
+
+Destroying needs no code: when the last process of the lab is gone, the kernel removes all of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+
+from lab.drivers.netns.kernel_node import configuration
+from lab.drivers.netns.layout import Attachment, Bridge, Layout, Pair
+from lab.errors import DriverError, StateError
+from lab.host import link_state
+from lab.host import links as rt
+from lab.host.ethtool import offloads_off
+from lab.host.namespaces import (
+    KERNEL_HOST,
+    KERNEL_ROUTER,
+    NO_BRIDGE_FILTER,
+    NO_IPV6,
+    PASSIVE,
+    create_network_namespaces,
+    in_namespace,
+    open_network_namespace,
+    raise_file_limit,
+    write_sysctls,
+)
+from lab.host.netlink import BATCH_MESSAGES, Netlink, Request
+from lab.plan.values import End, Plan
+from nodes.contract import NodeConfig
+from nodes.wire.addresses import parse_mac
+
+Progress = Callable[[str, int, int], None]
+
+RESERVED_FILES = 64
+"""File descriptors that a supervisor needs beside those of the node namespaces."""
+
+
+class Fabric:
+    """The kernel's part of one lab. All methods are called by one thread, in the lab's namespace.
+
+    `namespaces` has the network namespace of every node except kernel switches and stopped nodes."""
+
+    def __init__(self) -> None:
+        self.namespaces: dict[str, int] = {}
+        self._layout = Layout()
+        self._down: set[str] = set()
+        self._stopped: set[str] = set()
+        self._netlink: Netlink | None = None
+        self._home = -1
+
+    # Building
+
+    def create(self, plan: Plan, progress: Progress) -> None:
+        """Build everything. `progress` hears the stage (namespaces, links, hosts), how much is done and how much there
+        is. Raises DriverError; then nothing of the fabric is left but what goes with the calling process."""
+        if self._netlink is not None:
+            raise StateError("the fabric exists already")
+        self._layout = layout = Layout.of(plan)
+        self._down = {link.name for link in plan.links if not link.up}
+        limit = raise_file_limit()
+        if len(layout.hosted) + RESERVED_FILES > limit:
+            needed = len(layout.hosted) + RESERVED_FILES
+            hint = f"raise the hard limit: ulimit -Hn {needed}"
+            raise DriverError(f"{len(layout.hosted)} nodes need {needed} open files, {limit} are allowed", hint=hint)
+        try:
+            self._home = open_network_namespace()
+            self._netlink = Netlink()
+            write_sysctls(NO_IPV6 | PASSIVE | NO_BRIDGE_FILTER)
+            self._make_namespaces(progress)
+            self._make_links(progress)
+            self._configure_hosts(progress)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the namespaces. What other processes do not hold, the kernel removes, with the interfaces in it;
+        the bridges go with the lab's namespace."""
+        for fd in self.namespaces.values():
+            os.close(fd)
+        self.namespaces.clear()
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
+        if self._home >= 0:
+            os.close(self._home)
+            self._home = -1
+
+    def _make_namespaces(self, progress: Progress) -> None:
+        nodes = list(self._layout.hosted.values())
+        fds = create_network_namespaces(
+            len(nodes),
+            lambda number: _prepare(nodes[number]),
+            lambda done: progress("namespaces", done, len(nodes)),
+        )
+        self.namespaces = {node.name: fd for node, fd in zip(nodes, fds, strict=True)}
+        progress("namespaces", len(nodes), len(nodes))
+
+    def _make_links(self, progress: Progress) -> None:
+        netlink, pairs = self._open(), self._layout.pairs
+        netlink.batch([_bridge_request(bridge, self._layout) for bridge in self._layout.bridges.values()])
+        for start in range(0, len(pairs), BATCH_MESSAGES):
+            netlink.batch([self._pair_request(pair) for pair in pairs[start : start + BATCH_MESSAGES]])
+            progress("links", min(start + BATCH_MESSAGES, len(pairs)), len(pairs))
+        ends = self._layout.ends.values()
+        offloads_off(end.name for end in ends if end.bridge is not None)
+        netlink.batch([self._port_request(end) for end in ends if end.bridge is not None])
+        inside: dict[str, list[Request]] = defaultdict(list)
+        for pair in pairs:
+            second = _ordered(pair)[1]
+            if second is not None and second.bridge is None and self._wants_up(second):
+                inside[second.end.node].append(rt.change_link(second.index, f"set {second.end} up", up=True))
+        for node, requests in inside.items():
+            self._inside(node, requests)
+
+    def _configure_hosts(self, progress: Progress) -> None:
+        hosts = [node for node in self._layout.hosted.values() if node.stack == "kernel"]
+        for done, node in enumerate(hosts, 1):
+            self._configure(node, replace=False)
+            progress("hosts", done, len(hosts))
+
+    def _configure(self, node: NodeConfig, *, replace: bool) -> None:
+        """A kernel host's offloads, addresses and routes."""
+        ends = self._layout.by_node[node.name]
+        with in_namespace(self._namespace(node.name)):
+            offloads_off(end.name for end in ends)
+            indexes = {end.name: end.index for end in ends}
+            up = {end.name for end in ends if self._wants_up(end)}
+            with Netlink() as netlink:
+                netlink.batch(configuration(node, indexes, up, replace=replace))
+
+    # Requests
+
+    def _pair_request(self, pair: Pair) -> Request:
+        first, second = _ordered(pair)
+        description = f"create veth {first.end} -- {second.end if second else 'nothing'}"
+        if second is None:
+            other = rt.VethEnd(f"x{pair.loose_index}", pair.loose_index, None, first.mtu)
+        else:
+            other = self._veth_end(second)
+        up = first.bridge is None and self._wants_up(first)
+        return rt.create_veth(self._veth_end(first), other, description, up=up)
+
+    def _veth_end(self, end: Attachment) -> rt.VethEnd:
+        namespace = None if end.bridge is not None else self._namespace(end.end.node)
+        return rt.VethEnd(end.name, end.index, end.mac, end.mtu, namespace)
+
+    def _port_request(self, end: Attachment) -> Request:
+        bridge = end.bridge.index if end.bridge else 0
+        up = self._wants_up(end)
+        return rt.change_link(end.index, f"connect port {end.end}", up=up, master=bridge, alias=str(end.end))
+
+    def _wants_up(self, end: Attachment) -> bool:
+        """Whether an end is to be set up: its node runs, and its link up or switched at the other end."""
+        if end.end.node in self._stopped:
+            return False
+        return not any(end in _switching_ends(self._layout.by_link[name]) for name in self._down)
+
+    # Changing
+
+    def set_link(self, name: str, up: bool) -> None:
+        """Plug a link's cable in or pull it out. Raises DriverError."""
+        pair = self._layout.by_link.get(name)
+        if pair is None:
+            known = ", ".join(sorted(self._layout.by_link)) or "none"
+            raise DriverError(f"no link {name!r}", hint=f"links are {known}")
+        (self._down.discard if up else self._down.add)(name)
+        verb = "up" if up else "down"
+        for end in _switching_ends(pair):
+            if up == self._wants_up(end):  # else its node is stopped: it comes back as the link then is
+                self._apply(end, [rt.change_link(end.index, f"set {end.end} {verb}", up=up)])
+                if up:
+                    self._restore(end.node)
+
+    def _restore(self, node: NodeConfig) -> None:
+        """Linux drops the routes over an interface that is set down: put those of a kernel host back."""
+        if node.stack == "kernel" and node.name in self.namespaces:
+            self._configure(node, replace=True)
+
+    def set_mtu(self, end: End, mtu: int) -> None:
+        """Change an end's MTU, in octets of IP packet. The other end keeps its own. Raises DriverError."""
+        attachment = self._layout.ends.get(end)
+        if attachment is None:
+            raise DriverError(f"no interface {end}")
+        self._apply(attachment, [rt.change_link(attachment.index, f"set the MTU of {end} to {mtu}", mtu=mtu)])
+
+    def destroy_node(self, name: str) -> None:
+        """Switch a node off: its namespace goes (with the last process in it), its ends wait, down. Of a kernel switch
+        the bridge goes. Raises DriverError."""
+        if name in self._stopped:
+            raise StateError(f"{name} is stopped already")
+        ends = self._layout.by_node.get(name)
+        if ends is None:
+            raise DriverError(f"no node {name!r}")
+        bridge = self._layout.bridges.get(name)
+        if bridge is not None:
+            downs = [rt.change_link(end.index, f"disconnect port {end.end}", up=False, master=0) for end in ends]
+            self._open().batch([*downs, rt.delete_link(bridge.index, f"delete bridge {name}")])
+        else:
+            moves = [rt.move_link(end.index, self._home, end.parked_name, f"park {end.end}") for end in ends]
+            self._inside(name, moves)
+            os.close(self.namespaces.pop(name))
+        self._stopped.add(name)
+
+    def rebuild_node(self, name: str) -> None:
+        """Switch a node on again after `destroy_node`: a new namespace (or bridge) with the ends as they were, each up
+        or down as its link is. Raises DriverError."""
+        if name not in self._stopped:
+            raise StateError(f"{name} is not stopped")
+        ends = self._layout.by_node[name]
+        bridge = self._layout.bridges.get(name)
+        if bridge is not None:
+            self._stopped.discard(name)
+            create = _bridge_request(bridge, self._layout)
+            self._open().batch([create, *(self._port_request(end) for end in ends)])
+            return
+        node = self._layout.hosted[name]
+        (fd,) = create_network_namespaces(1, lambda _number: _prepare(node))
+        try:
+            self._open().batch([rt.move_link(end.index, fd, end.name, f"bring {end.end} back") for end in ends])
+        except DriverError:
+            os.close(fd)
+            raise
+        self.namespaces[name] = fd
+        self._stopped.discard(name)
+        wanted = [end for end in ends if self._wants_up(end)]
+        self._inside(name, [rt.change_link(end.index, f"set {end.end} up", up=True) for end in wanted])
+        self._restore(node)
+
+    # Reading
+
+    def bridge_state(self, switch: str) -> dict[str, object]:
+        """A kernel switch's ports, forwarding database and spanning tree, with the plan's names. Raises DriverError."""
+        bridge = self._layout.bridges.get(switch)
+        if bridge is None:
+            raise DriverError(f"{switch!r} is not a kernel switch")
+        names = {end.index: end.end.interface for end in self._layout.by_node[switch]}
+        links = link_state.read_links(self._open())
+        device = next((link for link in links if link.index == bridge.index), None)
+        if device is None:
+            raise StateError(f"{switch} is stopped")
+        ports = [link for link in links if link.master == bridge.index]
+        numbers = {link_state.port_number(link): names.get(link.index, link.name) for link in ports}
+        return {
+            "kernel_name": bridge.name,
+            "mac": device.mac,
+            "up": device.up,
+            "ageing_time": link_state.ageing_time(device),
+            "ports": [
+                link_state.bridge_port(link) | {"name": names.get(link.index, link.name), "kernel_name": link.name}
+                for link in ports
+            ],
+            "fdb": link_state.read_forwarding_database(self._open(), bridge.index, names),
+            "spanning_tree": link_state.spanning_tree(device, numbers),
+        }
+
+    def kernel_state(self, node: str) -> dict[str, object]:
+        """What the kernel has in a node's namespace: interfaces with counters, addresses, routes, neighbors."""
+        with in_namespace(self._namespace(node)), Netlink() as netlink:
+            links = link_state.read_links(netlink)
+            names = {link.index: link.name for link in links}
+            return {
+                "interfaces": [link.to_json() for link in links],
+                "addresses": link_state.read_addresses(netlink, names),
+                "routes": link_state.read_routes(netlink, names),
+                "neighbors": link_state.read_neighbors(netlink, names),
+            }
+
+    # Access
+
+    def _open(self) -> Netlink:
+        if self._netlink is None:
+            raise StateError("the fabric is not built")
+        return self._netlink
+
+    def _namespace(self, node: str) -> int:
+        fd = self.namespaces.get(node)
+        if fd is None:
+            reason = "is stopped" if node in self._stopped else "has no network namespace"
+            raise StateError(f"{node} {reason}")
+        return fd
+
+    def _apply(self, end: Attachment, requests: list[Request]) -> None:
+        """Send requests about an end to where it is at present."""
+        if end.bridge is not None or end.end.node in self._stopped:
+            self._open().batch(requests)
+        else:
+            self._inside(end.end.node, requests)
+
+    def _inside(self, node: str, requests: list[Request]) -> None:
+        with in_namespace(self._namespace(node)), Netlink() as netlink:
+            netlink.batch(requests)
+
+
+def _prepare(node: NodeConfig) -> None:
+    """Settings of a new node namespace, from inside."""
+    as_host = KERNEL_ROUTER if node.kind == "router" else KERNEL_HOST
+    write_sysctls(NO_IPV6 | (as_host if node.stack == "kernel" else PASSIVE))
+
+
+def _ordered(pair: Pair) -> tuple[Attachment, Attachment | None]:
+    """The end that the kernel sets up at creation first: one in a node's namespace where there is one."""
+    if pair.second is not None and pair.first.bridge is not None and pair.second.bridge is None:
+        return pair.second, pair.first
+    return pair.first, pair.second
+
+
+def _switching_ends(pair: Pair) -> list[Attachment]:
+    """The ends that are set down where the link is down."""
+    ends = [end for end in (pair.first, pair.second) if end is not None]
+    at_bridges = [end for end in ends if end.bridge is not None]
+    return at_bridges or [end for end in ends if not end.is_kernel] or ends
+
+
+def _bridge_request(bridge: Bridge, layout: Layout) -> Request:
+    node = bridge.node
+    tree = node.spanning_tree
+    settings = rt.BridgeSettings(ageing_time=node.ageing_time)
+    if tree is not None:
+        settings = rt.BridgeSettings(
+            node.ageing_time, True, tree.priority, tree.hello_time, tree.max_age, tree.forward_delay
+        )
+    mac = parse_mac(node.interfaces[0].mac) if node.interfaces else None
+    mtu = min((end.mtu for end in layout.by_node[node.name]), default=1500)
+    return rt.create_bridge(bridge.name, settings, f"create bridge {node.name}", index=bridge.index, mac=mac, mtu=mtu)

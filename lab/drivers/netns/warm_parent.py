@@ -1,0 +1,149 @@
+"""The warm parent: a process that has imported the stack once and forks an agent in a millisecond.
+
+It is forked from the supervisor when the plan is known and nothing else is open, so that an agent inherits all
+modules and its own configuration as shared pages: nothing is parsed or sent again. The supervisor asks over a
+SOCK_SEQPACKET pair, one message per request, and hears of every end of an agent:
+
+    supervisor -> warm parent     {"start": node} with two descriptors: network namespace, listening control socket
+                                  {"kill": node}
+    warm parent -> supervisor     {"started": node, "pid": pid}
+                                  {"ended": node, "status": exit code, or minus the signal}
+
+Only this process reaps agents, so that a pid it sends a signal to is never somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from lab.host import syscalls
+from lab.plan.values import Plan
+from nodes.agent import Agent
+from nodes.io.recorder import Recording
+
+MESSAGE_LIMIT = 65536
+
+
+def fork_warm_parent(plan: Plan, run: Path, epoch: int, epoch_wall: int) -> tuple[socket.socket, int]:
+    """Start the warm parent. Returns the supervisor's end of the pair and the pid."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return ours, pid
+    _run_and_exit(lambda: _WarmParent(theirs, plan, run, (epoch, epoch_wall)).serve(), keep=theirs.fileno())
+
+
+def _run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
+    """Leave everything of the forking process behind but standard streams and one descriptor, work, and end without
+    running its clean-up."""
+    status = 1
+    try:
+        os.closerange(3, keep)
+        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+        work()
+        status = 0
+    except BaseException:  # noqa: BLE001 - the last frame of a process: nothing may unwind into the parent's stack
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+class _WarmParent:
+    def __init__(self, link: socket.socket, plan: Plan, run: Path, epoch: tuple[int, int]) -> None:
+        self._link = link
+        self._plan = plan
+        self._run = run
+        self._epoch = epoch
+        self._children: dict[int, str] = {}
+        self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def serve(self) -> None:
+        """Until the supervisor closes the pair."""
+        syscalls.set_name("lab:warm-parent")
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        gc.collect()
+        gc.freeze()  # the collector must not touch, and so copy, the pages that all agents share
+        poll = select.poll()
+        poll.register(self._link, select.POLLIN)
+        poll.register(self._wakeup_read, select.POLLIN)
+        while True:
+            ready = dict(poll.poll())
+            if self._wakeup_read in ready:
+                os.read(self._wakeup_read, 4096)
+                self._reap()
+            if self._link.fileno() in ready and not self._serve_one():
+                return
+
+    def _serve_one(self) -> bool:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._link, MESSAGE_LIMIT, 2)
+        except ConnectionResetError:
+            return False
+        if not data:
+            return False
+        request = json.loads(data)
+        if "start" in request:
+            self._start(request["start"], *descriptors)
+        else:
+            for pid in [pid for pid, node in self._children.items() if node == request["kill"]]:
+                os.kill(pid, signal.SIGKILL)
+        return True
+
+    def _start(self, node: str, namespace: int, listener: int) -> None:
+        pid = os.fork()
+        if not pid:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for descriptor in (self._link.fileno(), self._wakeup_read, self._wakeup_write):
+                os.close(descriptor)
+            self._become_agent(node, namespace, listener)
+        os.close(namespace)
+        os.close(listener)
+        self._children[pid] = node
+        self._tell({"started": node, "pid": pid})
+
+    def _become_agent(self, node: str, namespace: int, listener: int) -> NoReturn:
+        status = 1
+        recording = Recording(self._run / "nodes" / node, *self._epoch)
+        try:
+            syscalls.set_name(f"lab:{node}")
+            syscalls.setns(namespace, syscalls.CLONE_NEWNET)
+            os.close(namespace)
+            config = self._plan.by_name[node]
+            agent = Agent(config, recording, socket.socket(fileno=listener))
+            if config.stack == "layerlab":  # beside a kernel's stack, packet sockets are opened for each capture
+                syscalls.drop_capabilities()
+            agent.run()
+            status = 0
+        except BaseException:  # noqa: BLE001 - the last frame of a process
+            (recording.folder / "error.txt").write_text(traceback.format_exc())
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            node = self._children.pop(pid, None)
+            if node is not None:
+                self._tell({"ended": node, "status": os.waitstatus_to_exitcode(status)})
+
+    def _tell(self, message: dict[str, object]) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the supervisor has gone: so do we, at the
+            self._link.send(json.dumps(message).encode())  # next read, which finds the end of the pair

@@ -1,0 +1,62 @@
+"""The applications that nodes start: their kinds and options, by the catalogue of the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.lint.findings import Check, Finding
+from lab.model.layout import Layout
+from lab.model.topology import Application, Host, Router
+from lab.model.yaml_source import KeyPath
+from nodes.application.catalogue import find
+from nodes.errors import MisuseError
+
+
+def _applications(layout: Layout) -> Iterator[Finding]:
+    for name, node in layout.topology.nodes.items():
+        for index, application in enumerate(node.start if isinstance(node, Host | Router) else ()):
+            yield from _application(layout, ("nodes", name, "start", index), application)
+
+
+def _application(layout: Layout, path: KeyPath, application: Application) -> Iterator[Finding]:
+    """Each wrong option at its place; what is missing, at the application."""
+    try:
+        kind = find(application.kind)
+    except MisuseError as error:
+        yield Finding(path, error.message, error.hint)
+        return
+    wrong = False
+    for option, value in application.options.items():
+        # The short form has the kind as a key, the long form the word `options`.
+        place = next(
+            (
+                path
+                for path in ((*path, application.kind, option), (*path, "options", option))
+                if _is_there(layout, path)
+            ),
+            path,
+        )
+        try:
+            if option in kind.options:
+                kind.options[option].check(value)
+            else:
+                kind.check({option: value})
+        except MisuseError as error:
+            wrong = True
+            yield Finding(place, error.message, error.hint, key=option not in kind.options)
+    if not wrong:
+        yield from _missing(path, application)
+
+
+def _missing(path: KeyPath, application: Application) -> Iterator[Finding]:
+    try:
+        find(application.kind).check(application.options)
+    except MisuseError as error:
+        yield Finding(path, error.message, error.hint)
+
+
+def _is_there(layout: Layout, path: KeyPath) -> bool:
+    return path in layout.topology.document.values
+
+
+CHECKS: tuple[Check, ...] = (_applications,)
