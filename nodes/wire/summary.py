@@ -15,7 +15,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812  (a class, whatever its name)
 from typing import NamedTuple
 
-from nodes.wire import arp, ethernet, icmp, igmp, ipv4, udp
+from nodes.wire import arp, bpdu, ethernet, icmp, igmp, ipv4, udp
 from nodes.wire.addresses import format_ip4, format_mac
 from nodes.wire.checksum import Buffer, is_valid, ones_sum, pseudo_header_sum
 
@@ -23,7 +23,6 @@ TCP_HEADER = Struct("!HHIIBBHHH")  # RFC 9293 section 3.1
 TCP_FLAGS = ((0x02, "S"), (0x10, "."), (0x01, "F"), (0x04, "R"), (0x08, "P"), (0x20, "U"), (0x40, "E"), (0x80, "W"))
 VLAN_TAG = Struct("!HH")
 ETHERTYPE_VLAN = 0x8100
-LLC_BRIDGE = b"\x42\x42\x03"  # DSAP and SSAP of the spanning tree, unnumbered information (IEEE 802.1D section 7.12.3)
 
 MAX_QUOTES = 2
 """Quotes inside quotes that are followed: an error about an error must not exist, but any bytes may arrive."""
@@ -130,42 +129,49 @@ def _arp(payload: memoryview) -> str:
 
 
 def _llc(source: str, destination: str, payload: memoryview) -> Summary:
-    if payload[:3] == LLC_BRIDGE:
+    if payload[:3] == bpdu.LLC:
         return Summary(source, destination, "STP", _bpdu(payload[3:]))
     head = bytes(payload[:3]).hex(" ") or "empty"
     return Summary(source, destination, "LLC", f"{head}, length {len(payload)}")
 
 
-_BPDU = Struct("!HBBB8sI8sHHHHH")  # IEEE 802.1D-2004 section 9.3.1
 _PORT_ROLES = ("unknown", "alternate or backup", "root", "designated")
+_RAPID_FLAGS = (
+    (bpdu.FLAG_PROPOSAL, "proposal"),
+    (bpdu.FLAG_LEARNING, "learning"),
+    (bpdu.FLAG_FORWARDING, "forwarding"),
+    (bpdu.FLAG_AGREEMENT, "agreement"),
+)
+_FLAGS = ((bpdu.FLAG_TOPOLOGY_CHANGE, "topology change"), (bpdu.FLAG_ACKNOWLEDGMENT, "acknowledgment"))
 
 
-def _bpdu(payload: memoryview) -> str:
-    if len(payload) < 4:
-        return f"{len(payload)} octets [truncated]"
-    version, kind = payload[2], payload[3]
-    if kind == 0x80:
+def _bpdu(unit: memoryview) -> str:
+    if len(unit) < bpdu.HEADER.size:
+        return f"{len(unit)} octets [truncated]"
+    _, version, kind = bpdu.HEADER.unpack_from(unit)
+    if kind == bpdu.NOTIFICATION:
         return "topology change notification"
-    if kind not in (0x00, 0x02):
+    if kind not in (bpdu.CONFIGURATION, bpdu.RAPID):
         return f"version {version}, type 0x{kind:02x}"
-    if len(payload) < _BPDU.size:
-        return f"configuration, {len(payload)} octets [truncated]"
-    _, _, _, flags, root, cost, bridge, port, age, *_ = _BPDU.unpack_from(payload)
-    name = "rapid" if kind == 0x02 else "configuration"
-    text = f"{name} root {_bridge(root)} cost {cost} bridge {_bridge(bridge)} port {port:04x} age {age / 256:g}"
-    bits = [word for bit, word in ((0x01, "topology-change"), (0x80, "topology-change-ack")) if flags & bit]
-    if kind == 0x02:
-        bits += [
-            word
-            for bit, word in ((0x02, "proposal"), (0x10, "learning"), (0x20, "forwarding"), (0x40, "agreement"))
-            if flags & bit
-        ]
-        text += f" role {_PORT_ROLES[flags >> 2 & 3]}"
-    return f"{text} [{', '.join(bits)}]" if bits else text
+    name = "rapid" if kind == bpdu.RAPID else "configuration"
+    if len(unit) < bpdu.BODY.size:
+        return f"{name}, {len(unit)} octets [truncated]"
+    message = bpdu.Bpdu._make(bpdu.BODY.unpack_from(unit)[2:])
+    parts = [
+        f"{name}, root {_bridge(message.root)}, cost {message.path_cost}",
+        f"bridge {_bridge(message.bridge)}, port 0x{message.port:04x}, age {message.message_age / 256:g} s",
+    ]
+    if kind == bpdu.RAPID:
+        parts.append(f"role {_PORT_ROLES[message.role]}")
+    flags = [word for bit, word in (_RAPID_FLAGS if kind == bpdu.RAPID else ()) + _FLAGS if message.flags & bit]
+    if flags:
+        parts.append(f"flags [{', '.join(flags)}]")
+    return ", ".join(parts)
 
 
-def _bridge(identifier: bytes) -> str:
-    return f"{int.from_bytes(identifier[:2], 'big')}.{format_mac(identifier[2:])}"
+def _bridge(identifier: int) -> str:
+    """Priority, with the system identifier extension, and address."""
+    return f"{identifier >> 48}.{format_mac((identifier & 0xFFFF_FFFF_FFFF).to_bytes(6, 'big'))}"
 
 
 def _ipv4(packet: memoryview, quotes: int) -> Summary:
@@ -177,8 +183,10 @@ def _ipv4(packet: memoryview, quotes: int) -> Summary:
     length = (first & 15) * 4
     if first >> 4 != 4:
         return Summary("", "", f"IPv{first >> 4}", f"length {len(packet)}")
-    if length < ipv4.HEADER_LENGTH or total < length or len(packet) < length:
+    if length < ipv4.HEADER_LENGTH or total < length:
         return Summary(*names, "IPv4", f"header length {length}, total length {total} [bad length]")
+    if len(packet) < length:
+        return Summary(*names, "IPv4", f"header length {length} [truncated]")
     payload, complete = packet[length:total], len(packet) >= total
     offset = (flags & ipv4.OFFSET_MASK) * 8
     if offset:

@@ -1,0 +1,150 @@
+"""An interface of a node as a packet socket: raw Ethernet frames in and out (packet(7)).
+
+The kernel's end of the veth has no address, so that the kernel never answers for us; every frame that the link carries
+to this interface comes here, and every frame sent here goes on the link as it is.
+
+- The socket is created with protocol 0 and gets its protocol with `bind`: in between, it would receive the frames of
+  all interfaces.
+- PACKET_IGNORE_OUTGOING keeps our own frames from coming back (Linux 4.20 or newer; an older kernel refuses it).
+- The socket is bound to an interface index. When the link goes down, one call reports ENETDOWN; when it comes back, the
+  socket works again, without a new bind.
+- After a link came up, the kernel drops what is sent, without an error, until it has taken note of the carrier, some
+  milliseconds later: the operational state of the interface (rtnetlink) tells when, not this socket.
+- Frames are received into a buffer that is reused and then copied, because the stack keeps slices of frames. A `recv`
+  of the largest size would allocate 64 KiB for each frame and shrink it: a third slower for full frames.
+- A VLAN tag that a driver took out of the frame (hardware acceleration, which a veth has too) is only in the auxiliary
+  data of `recvmsg`, at twice the cost. Layerlab's links have no VLANs, and without offloads the tag stays in the frame.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from struct import Struct
+
+ETH_P_ALL = 3
+SOL_PACKET = 263
+PACKET_STATISTICS = 6
+PACKET_IGNORE_OUTGOING = 23
+SO_RCVBUFFORCE = 33
+SO_SNDBUFFORCE = 32
+
+RECEIVE_BUFFER = 4 << 20
+"""Octets of kernel memory for frames that wait: 20 ms of full frames at 1 Gbit/s, counted with their overhead."""
+
+SEND_BUFFER = 1 << 20
+
+MAXIMUM_FRAME = 65_550
+"""The largest frame: an IPv4 packet of 65535 octets behind 14 of Ethernet, rounded up."""
+
+_STATISTICS = Struct("=II")  # struct tpacket_stats: packets, drops
+_DOWN = frozenset({errno.ENETDOWN, errno.ENXIO, errno.ENODEV})
+
+
+class PacketSocket:
+    """Non-blocking; needs CAP_NET_RAW in the network namespace. Raises OSError where the interface does not exist or
+    the kernel refuses the socket."""
+
+    __slots__ = (
+        "_buffer",
+        "_drops",
+        "_packets",
+        "_socket",
+        "_view",
+        "interface",
+        "not_sent",
+        "received",
+        "sent",
+        "truncated",
+        "up",
+    )
+
+    def __init__(self, interface: str, *, receive_buffer: int = RECEIVE_BUFFER, send_buffer: int = SEND_BUFFER) -> None:
+        self.interface = interface
+        self.up = True
+        """False from an ENETDOWN or ENXIO until a frame passes again."""
+        self.received = 0
+        self.sent = 0
+        self.truncated = 0
+        """Frames longer than MAXIMUM_FRAME, thrown away."""
+        self.not_sent: dict[str, int] = {}
+        """Frames that the kernel did not take, by the name of its error."""
+        self._packets = 0
+        self._drops = 0
+        self._buffer = bytearray(MAXIMUM_FRAME)
+        self._view = memoryview(self._buffer)
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+        try:
+            self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            _size(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
+            _size(self._socket, SO_SNDBUFFORCE, socket.SO_SNDBUF, send_buffer)
+            self._socket.bind((interface, ETH_P_ALL))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive_batch(self, limit: int = 64) -> list[bytes]:
+        """The frames that wait, at most `limit`; more may wait behind them. Empty: none, or the link is down."""
+        frames: list[bytes] = []
+        recv_into, buffer, view = self._socket.recv_into, self._buffer, self._view
+        try:
+            for _ in range(limit):
+                length = recv_into(buffer, 0, socket.MSG_TRUNC)  # the length on the wire, also of what does not fit
+                if length > MAXIMUM_FRAME:
+                    self.truncated += 1
+                    continue
+                frames.append(view[:length].tobytes())
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno not in _DOWN:
+                raise
+            self.up = False
+        if frames:
+            self.received += len(frames)
+            self.up = True
+        return frames
+
+    def send(self, frame: bytes | bytearray | memoryview) -> bool:
+        """Put a frame on the link. False: the kernel did not take it, which `not_sent` counts by reason: the link is
+        full or down, or the frame is longer than its MTU. Raises OSError only for a closed socket."""
+        try:
+            self._socket.send(frame)
+        except OSError as error:
+            return self._refused(error)
+        self.sent += 1
+        self.up = True
+        return True
+
+    def _refused(self, error: OSError) -> bool:
+        if error.errno == errno.EBADF:
+            raise error
+        number = error.errno or 0
+        name = errno.errorcode.get(number, str(number))
+        self.not_sent[name] = self.not_sent.get(name, 0) + 1
+        if number in _DOWN:
+            self.up = False
+        return False
+
+    def statistics(self) -> tuple[int, int]:
+        """(frames that the kernel offered to this socket, frames it dropped because the buffer was full), both since
+        the socket was opened. The kernel starts again at zero with each question; the sums are kept here."""
+        packets, drops = _STATISTICS.unpack(self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, _STATISTICS.size))
+        self._packets += packets
+        self._drops += drops
+        return self._packets, self._drops
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        self._socket.close()
+
+
+def _size(raw: socket.socket, force: int, plain: int, octets: int) -> None:
+    """Beyond the limit of the system where we may (CAP_NET_ADMIN of the first user namespace), up to it elsewhere."""
+    try:
+        raw.setsockopt(socket.SOL_SOCKET, force, octets)
+    except PermissionError:
+        raw.setsockopt(socket.SOL_SOCKET, plain, octets)
