@@ -26,7 +26,8 @@ TraceLevel = Literal["off", "state", "packets"]
 class InterfaceConfig:
     """One interface of a node. `kind: ip` is a point-to-point interface that carries bare IP packets, without ARP.
     `address_source: rarp` asks a RARP server for the address (RFC 903), whose prefix length is then taken from
-    `addresses`. `address_check: probe` uses an address only after the probes of RFC 5227. `peer` says what is at the
+    `addresses`. `address_check: probe` uses an address only after the probes of RFC
+    5227, `none` neither probes nor announces it; it is defended in any case. `peer` says what is at the
     other end."""
 
     name: str
@@ -35,7 +36,7 @@ class InterfaceConfig:
     mtu: int = 1500
     kind: Literal["ethernet", "ip"] = "ethernet"
     address_source: Literal["static", "rarp"] = "static"
-    address_check: Literal["announce", "probe"] = "announce"
+    address_check: Literal["none", "announce", "probe"] = "announce"
     link: str = ""
     peer: str = ""
 

@@ -62,8 +62,8 @@ class Driver(Protocol):
         """The namespaces of a node."""
         ...
 
-    def set_link(self, link: str, up: bool) -> None:
-        """Take a link down at both ends, or up again."""
+    def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
+        """Take a link down or up, or change the MTU (octets of IP packet) of both ends; None leaves it as it is."""
         ...
 
     def node_state(self, node: str) -> dict[str, object]:

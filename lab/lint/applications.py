@@ -27,15 +27,6 @@ def _application(layout: Layout, path: KeyPath, application: Application) -> Ite
         return
     wrong = False
     for option, value in application.options.items():
-        # The short form has the kind as a key, the long form the word `options`.
-        place = next(
-            (
-                path
-                for path in ((*path, application.kind, option), (*path, "options", option))
-                if _is_there(layout, path)
-            ),
-            path,
-        )
         try:
             if option in kind.options:
                 kind.options[option].check(value)
@@ -43,6 +34,7 @@ def _application(layout: Layout, path: KeyPath, application: Application) -> Ite
                 kind.check({option: value})
         except MisuseError as error:
             wrong = True
+            place = _place(layout, path, application.kind, option)
             yield Finding(place, error.message, error.hint, key=option not in kind.options)
     if not wrong:
         yield from _missing(path, application)
@@ -55,8 +47,10 @@ def _missing(path: KeyPath, application: Application) -> Iterator[Finding]:
         yield Finding(path, error.message, error.hint)
 
 
-def _is_there(layout: Layout, path: KeyPath) -> bool:
-    return path in layout.topology.document.values
+def _place(layout: Layout, path: KeyPath, kind: str, option: str) -> KeyPath:
+    """Where an option stands: below its kind in the short form, below `options` in the long form."""
+    short = (*path, kind, option)
+    return short if short in layout.topology.document.values else (*path, "options", option)
 
 
 CHECKS: tuple[Check, ...] = (_applications,)

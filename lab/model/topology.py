@@ -28,7 +28,7 @@ MAX_MTU = 65535
 """The largest IPv4 datagram, and the largest MTU of a veth pair."""
 
 Impl: TypeAlias = Literal["kernel", "stack"]
-AddressCheck: TypeAlias = Literal["announce", "probe"]
+AddressCheck: TypeAlias = Literal["none", "announce", "probe"]
 Mtu = Annotated[int, Field(ge=MIN_MTU, le=MAX_MTU, description="Largest IP packet of the interface, in octets")]
 OptionValue: TypeAlias = str | int | float | bool
 
@@ -50,7 +50,11 @@ class Defaults(_Model):
     capture: bool = Field(default=False, description="Record every frame of every interface as pcapng")
     stack: StackKind = Field(default="layerlab", description="The stack of hosts and routers: ours, or the kernel's")
     impl: Impl = Field(default="kernel", description="The switches: a Linux bridge, or our learning switch")
-    address_check: AddressCheck = Field(default="announce", description="How our stack takes an address (RFC 5227)")
+    address_check: AddressCheck | None = Field(
+        default=None,
+        description="How our stack takes an address (RFC 5227); where nothing is said, it announces it on segments of "
+        "up to 32 interfaces",
+    )
 
 
 def _interface_form(value: object) -> object:

@@ -22,6 +22,10 @@ from lab.plan.seeds import node_seed
 from lab.plan.values import End, LinkPlan, Plan, SegmentPlan
 from nodes.contract import ApplicationConfig, InterfaceConfig, NodeConfig, SpanningTreeConfig
 
+ANNOUNCE_UP_TO = 32
+"""Interfaces on a segment where all announce their addresses unasked. N announcements are heard by N nodes: 500 hosts would
+begin with half a million frames about addresses that the plan has made unique already."""
+
 
 def make_plan(topology: Topology, seed: int | None = None) -> Plan:
     """The plan of a topology; `seed` replaces the file's. Raises TopologyError with all that lint finds."""
@@ -157,7 +161,11 @@ class _Planner:
         node, defaults = self.topology.nodes[port.node], self.topology.defaults
         if not isinstance(node, Host | Router) or (node.stack or defaults.stack) == "kernel":
             return "announce"
-        return self.layout.settings(port).address_check or node.address_check or defaults.address_check
+        asked = self.layout.settings(port).address_check or node.address_check or defaults.address_check
+        if asked is not None:
+            return asked
+        neighbors = len(self.layout.segments[self.layout.segment_of[port]].ports)
+        return "announce" if neighbors <= ANNOUNCE_UP_TO else "none"
 
     def rarp_table(self, server: str) -> dict[str, str]:
         """MAC to address of every interface of the server's segments that asks for its address."""

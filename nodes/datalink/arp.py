@@ -55,8 +55,9 @@ CACHE_ENTRIES = 1024
 """Neighbours per interface: Linux's gc_thresh3, four full /24 subnets. A flood of addresses from the wire turns over
 these and never more."""
 
-PENDING_PACKETS = 64
-"""Packets that wait for one neighbour: the 45 fragments of the longest datagram over Ethernet, and some more."""
+PENDING_PACKETS = 256
+"""Per neighbor: the fragments of one datagram of 65,535 octets, also where they were fragmented twice on their way (82 for
+an MTU of 1500 and then 1400); fewer, and the first large datagram to a new neighbor would always be lost."""
 
 HELD_OCTETS = 4 * 1024 * 1024
 """Octets that wait or are to be given back, all neighbours together: a longest datagram for each of 64. Without it, a

@@ -83,8 +83,13 @@ class NetnsDriver:
         user = _open(own + "user") if self._in_user_namespace else None
         return Entrance(user, _open(own + "mnt"), _open(own + "pid"), os.dup(self._fabric.namespaces[node]))
 
-    def set_link(self, link: str, up: bool) -> None:
-        self._fabric.set_link(link, up)
+    def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
+        if mtu is not None:
+            ends = next((plan.a, plan.b) for plan in self._plan.links if plan.name == link)
+            for end in ends:
+                self._fabric.set_mtu(end, mtu)
+        if up is not None:
+            self._fabric.set_link(link, up)
 
     def node_state(self, node: str) -> dict[str, object]:
         if self._is_bridge(node):

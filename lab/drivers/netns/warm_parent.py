@@ -31,6 +31,7 @@ from lab.host import syscalls
 from lab.plan.values import Plan
 from nodes.agent import Agent
 from nodes.io.recorder import Recording
+from nodes.trace import sqlog
 
 MESSAGE_LIMIT = 65536
 
@@ -76,6 +77,7 @@ class _WarmParent:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        sqlog.prepare()
         gc.collect()
         gc.freeze()  # the collector must not touch, and so copy, the pages that all agents share
         poll = select.poll()

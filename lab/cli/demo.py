@@ -1,0 +1,98 @@
+"""`lab demo`: a small network, and what it does."""
+
+from __future__ import annotations
+
+import collections
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab.cli.ladder import print_ladder
+from lab.cli.output import print_note, print_table, progress_bar
+from lab.cli.topology_file import plan_of
+from lab.engine.client import LabClient
+from lab.engine.ladder import Crossing, crossings
+from lab.engine.launch import bring_down, bring_up
+from lab.engine.runs import Run
+from lab.errors import EnvironmentLackError, VerdictError
+from lab.experiments.demo import Verdict, judge_captures, run_steps
+from nodes.trace.sqlog import read
+
+
+def main(
+    runs: Annotated[Path | None, typer.Option("--runs", help="Folder for the run.", show_default="./runs")] = None,
+) -> None:
+    """Build a network of every kind of node, try it, and show what happened. Ends with 7 where something is wrong."""
+    topology = _topology()
+    plan = plan_of(topology, name=f"demo-{os.getpid()}", quiet=True)
+    print(f"1. Building {topology.name}: {len(plan.nodes)} nodes, {len(plan.links)} links")
+    with progress_bar() as progress:
+        run = bring_up(plan, topology.read_text(), progress, runs=runs)
+    verdicts: list[Verdict] = []
+    try:
+        client = LabClient(plan.lab)
+        print_table(
+            ["NODE", "KIND", "STACK", "STATE", "ADDRESSES"],
+            [
+                (node.name, node.kind, node.stack, node.state, " ".join(node.addresses))
+                for node in client.nodes().values()
+            ],
+        )
+        print("\n2. Trying it")
+        for verdict in run_steps(client):
+            verdicts.append(verdict)
+            _print(verdict)
+        client.close()
+    finally:
+        bring_down(plan.lab)
+    verdicts.append(judge_captures(run))
+    _print(verdicts[-1])
+    _show_events(run)
+    _show_ladder(run)
+    print(f"\nThe lab is gone; its run stays: {run.folder}")
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    if failed:
+        raise VerdictError(f"{len(failed)} of {len(verdicts)} verdicts failed")
+    print_note(f"all {len(verdicts)} verdicts passed")
+
+
+def _topology() -> Path:
+    """demo.yml, beside the package in a checkout and inside it when installed."""
+    package = Path(str(resources.files("lab")))
+    for folder in (package / "topologies", package.parent / "topologies"):
+        if (folder / "demo.yml").is_file():
+            return folder / "demo.yml"
+    raise EnvironmentLackError("demo.yml is missing from this installation", hint="install layerlab again")
+
+
+def _print(verdict: Verdict) -> None:
+    print(f"  {'pass' if verdict.passed else 'FAIL'}  {verdict.claim}\n        {verdict.numbers}")
+
+
+def _show_events(run: Run) -> None:
+    print("\n3. What the nodes recorded")
+    rows = []
+    for path in sorted(run.folder.glob("nodes/*/trace.sqlog")):
+        counts = collections.Counter(str(record["name"]).partition(":")[2] for record in read(path) if "name" in record)
+        counts.pop("closed", None)
+        common = ", ".join(f"{name} {count}" for name, count in counts.most_common(4))
+        rows.append((path.parent.name, sum(counts.values()), common))
+    print_table(["NODE", ">EVENTS", "MOST OF THEM"], rows)
+
+
+def _show_ladder(run: Run) -> None:
+    print("\n4. How a packet too large for the way finds that out: a ladder")
+    order = ["a", "r1", "r2", "b"]
+    print_ladder(_around_discovery(crossings(run)), order, 0)
+
+
+def _around_discovery(found: list[Crossing]) -> list[Crossing]:
+    """From the packet that did not fit to the first that came back whole."""
+    needed = bytes((3, 4))  # ICMP: destination unreachable, fragmentation needed (RFC 1191)
+    for index, crossing in enumerate(found):
+        if crossing.frame[12:14] == b"\x08\x00" and crossing.frame[23] == 1 and crossing.frame[34:36] == needed:
+            return found[max(index - 1, 0) : index + 9]
+    return found[:10]

@@ -1,0 +1,40 @@
+"""What commands that read a topology file share. Apart from the others, which start faster without the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lab.cli.output import print_warning
+from lab.errors import UserInputError
+from lab.model.load import load
+from lab.model.names import node_name
+from lab.plan.planner import make_plan
+from lab.plan.values import Plan
+
+TopologyArgument = Annotated[
+    Path, typer.Argument(metavar="TOPOLOGY", help="A topology file (YAML).", show_default=False)
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Replaces the file's seed.", show_default=False)]
+
+
+def plan_of(path: Path, seed: int | None = None, *, name: str | None = None, quiet: bool = False) -> Plan:
+    """Load and check a topology. Warnings go to standard error."""
+    topology = load(path)
+    if name is not None:
+        topology = topology.model_copy(update={"name": checked_name(name)})
+    plan = make_plan(topology, seed)
+    if not quiet:
+        for warning in plan.warnings:
+            print_warning(warning)
+    return plan
+
+
+def checked_name(name: str) -> str:
+    """A name for a lab, as topology files allow it. Raises UserInputError."""
+    try:
+        return node_name(name)
+    except ValueError as error:
+        raise UserInputError(f"--name {name!r}: {error}") from None

@@ -1,0 +1,152 @@
+"""A lab as the command line sees it: requests to its supervisor and to the agents in its nodes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lab.engine import registry
+from lab.errors import DriverError, EnvironmentLackError, LabError, NodeError, StateError, UserInputError
+from nodes.io.control import ControlClient, ControlError
+
+_SUPERVISOR_TIMEOUT = 30.0
+_BY_CODE: dict[str, type[LabError]] = {
+    f"exit_{kind.exit_code}": kind
+    for kind in (UserInputError, StateError, EnvironmentLackError, DriverError, NodeError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One row of `lab ps LAB`. `agent` is False for a kernel bridge, in which nothing runs."""
+
+    name: str
+    kind: str
+    stack: str
+    state: str
+    exit_status: int | None
+    agent: bool
+    addresses: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Descriptors of the namespaces to join, by name, in the order in which to join them, and the names of the lab's
+    nodes with their addresses."""
+
+    descriptors: dict[str, int]
+    hosts: dict[str, str]
+
+
+class LabClient:
+    """Raises StateError where the lab is not up, and the supervisor's own errors from every method."""
+
+    def __init__(self, lab: str) -> None:
+        link = registry.connect(lab)
+        self.lab = lab
+        self.supervisor_pid = registry.peer_credentials(link)[0]
+        try:
+            self._control = ControlClient(link, timeout=_SUPERVISOR_TIMEOUT)
+        except ControlError as error:
+            raise DriverError(f"the supervisor of lab {lab!r} does not answer: {error.message}") from error
+
+    def close(self) -> None:
+        self._control.close()
+
+    def status(self) -> dict[str, Any]:
+        return self._call("status")[0]
+
+    def nodes(self) -> dict[str, NodeStatus]:
+        return {row["name"]: NodeStatus(**row) for row in self.status()["nodes"]}
+
+    def node_state(self, node: str) -> dict[str, Any]:
+        """What the driver knows of a node: a kernel's addresses and routes, a bridge's table."""
+        return self._call("node_state", node=node)[0]
+
+    def stop(self, node: str, *, kill: bool = False) -> None:
+        self._call("stop", node=node, kill=kill)
+
+    def start(self, node: str) -> None:
+        self._call("start", node=node)
+
+    def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
+        """Take a link down or up, or change its MTU; None leaves it as it is."""
+        self._call("link", link=link, up=up, mtu=mtu)
+
+    def down(self) -> str:
+        """Ask the supervisor to end the lab; returns the folder of the run."""
+        return str(self._call("down")[0]["run"])
+
+    def enter(self, node: str) -> Namespaces:
+        result, descriptors = self._call("enter", node=node)
+        return Namespaces(dict(zip(result["namespaces"], descriptors, strict=True)), result["hosts"])
+
+    @contextmanager
+    def agent(self, node: str) -> Iterator[AgentClient]:
+        """A connection to a node's agent. Raises NodeError where nothing answers."""
+        _, descriptors = self._call("connect", node=node)
+        client = AgentClient(node, socket.socket(fileno=descriptors[0]))
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def _call(self, method: str, **params: Any) -> tuple[dict[str, Any], list[int]]:
+        try:
+            return self._control.call(method, params, timeout=_SUPERVISOR_TIMEOUT)
+        except ControlError as error:
+            if error.code in _BY_CODE:
+                raise _BY_CODE[error.code](error.message, hint=error.hint) from error
+            raise DriverError(f"the supervisor of lab {self.lab!r}: {error.message}", hint=error.hint) from error
+
+
+class AgentClient:
+    """Requests to one agent: the methods of docs/control-protocol.md."""
+
+    def __init__(self, node: str, link: socket.socket) -> None:
+        self.node = node
+        with self._errors():
+            self._control = ControlClient(link)
+
+    def close(self) -> None:
+        self._control.close()
+
+    def call(self, method: str, timeout: float = 10.0, **params: Any) -> dict[str, Any]:
+        with self._errors():
+            return self._control.call(method, params, timeout=timeout)[0]
+
+    def stream(self, method: str, params: Mapping[str, Any]) -> Generator[dict[str, Any], None, dict[str, Any]]:
+        """Events as they come; a generator whose return value is the result."""
+        with self._errors():
+            stream = self._control.stream(method, params)
+            try:
+                yield from stream
+            finally:
+                stream.close()
+            return stream.result
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ControlError as error:
+            if error.code in ("closed", "timeout"):
+                hint = "`lab ps LAB` shows whether it runs"
+                raise NodeError(f"node {self.node!r} does not answer: {error.message}", hint=hint) from error
+            kind = UserInputError if error.code in ("EINVAL", "bad-params") else NodeError
+            raise kind(f"{self.node}: {error.message}", hint=error.hint) from error
+
+
+def follow(
+    stream: Generator[dict[str, Any], None, dict[str, Any]], show: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Show each event of a stream and return its result."""
+    while True:
+        try:
+            event = next(stream)
+        except StopIteration as end:
+            return dict(end.value)
+        show(event)

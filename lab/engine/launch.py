@@ -1,0 +1,110 @@
+"""Bringing a lab up and down, from the side of the command that asks for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.engine import registry
+from lab.engine.client import LabClient
+from lab.engine.runs import Run
+from lab.errors import (
+    DriverError,
+    EnvironmentLackError,
+    LabError,
+    NodeError,
+    StateError,
+    UserInputError,
+    VerdictError,
+)
+from lab.plan.values import Plan
+
+_BY_EXIT_CODE: dict[int, type[LabError]] = {
+    kind.exit_code: kind
+    for kind in (LabError, UserInputError, StateError, EnvironmentLackError, DriverError, NodeError, VerdictError)
+}
+
+Progress = Callable[[str, int, int], None]
+
+
+def bring_up(plan: Plan, source: str, progress: Progress, *, driver: str = "netns", runs: Path | None = None) -> Run:
+    """Start a supervisor for the plan and return when every node answers. Raises the LabError that made it fail; then
+    everything is undone. When this process dies before the lab is up, the supervisor undoes everything too."""
+    if registry.is_up(plan.lab):
+        raise StateError(f"lab {plan.lab!r} is already up", hint=f"`lab ps` shows it, `lab down {plan.lab}` ends it")
+    clear_away_dead(plan.lab)
+    run = Run.create(plan, driver=driver, source=source, parent=runs)
+    ours, theirs = socket.socketpair()
+    with (run.folder / "supervisor.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lab.engine.supervisor", plan.lab, str(run.folder), str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    theirs.close()
+    try:
+        _follow(ours, run, progress)
+    finally:
+        ours.close()
+        process.wait()  # the process that was started forks the supervisor and ends at once
+    return run
+
+
+def _follow(link: socket.socket, run: Run, progress: Progress) -> None:
+    """Read what the supervisor says until it says `up` or fails."""
+    with link.makefile("rb") as lines:
+        for line in lines:
+            message = json.loads(line)
+            if "up" in message:
+                return
+            if "error" in message:
+                kind = _BY_EXIT_CODE.get(message["exit_code"], LabError)
+                raise kind(message["error"], hint=message["hint"])
+            progress(message["progress"], message["done"], message["total"])
+    raise DriverError("the supervisor ended without a word", hint=f"{run.folder}/supervisor.log may say why")
+
+
+def bring_down(lab: str, timeout: float = 15.0) -> str:
+    """End a lab and wait until its supervisor, and so everything of it, is gone. Returns the folder of its run."""
+    client = LabClient(lab)
+    watch = os.pidfd_open(client.supervisor_pid)
+    try:
+        run = client.down()
+        wait_for_end(watch, lab, timeout)
+    finally:
+        os.close(watch)
+        client.close()
+    return run
+
+
+def wait_for_end(pidfd: int, lab: str, timeout: float) -> None:
+    """The first process of a PID namespace ends only after all others in it have."""
+    if not select.select([pidfd], [], [], timeout)[0]:
+        raise DriverError(
+            f"the supervisor of lab {lab!r} does not end within {timeout:g} s",
+            hint="killing it (`lab ps --json` tells its pid) takes the whole lab with it",
+        )
+
+
+def clear_away_dead(lab: str | None = None) -> list[registry.Record]:
+    """What died without its supervisor taking it away: mark the run as crashed and forget the record. The netns driver
+    leaves nothing else behind, because the kernel removes its namespaces. Returns the records cleared away."""
+    cleared = []
+    for record in registry.dead():
+        if lab is not None and record.lab != lab:
+            continue
+        run = Run(Path(record.run))
+        if run.folder.is_dir() and run.facts()["outcome"] == "running":
+            run.finish("crashed")
+        registry.remove_record(record.lab)
+        cleared.append(record)
+    return cleared

@@ -1,0 +1,140 @@
+"""The supervisor: the process that owns a lab, from `lab up` to `lab down`.
+
+It claims the lab's name, has the driver build the nodes and links, starts an agent in each node and waits until all
+answer; then it serves the command line over its UNIX socket until it is told to go down, until the warm parent dies,
+or until it is killed. It runs no network: agents do, and a command that wants something of a node gets a connection
+to that node's agent passed through, so that nothing is relayed.
+
+While the lab is being built, the command that started it holds the other end of a socket pair. When that closes before
+the lab is up, whoever asked for the lab is gone, and the lab goes too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from lab.drivers.base import Driver, NodeExit
+from lab.drivers.netns.driver import NetnsDriver
+from lab.engine import registry
+from lab.engine.nodes_table import NodeTable
+from lab.engine.registry import Record
+from lab.engine.runs import Run
+from lab.engine.supervisor_methods import SupervisorMethods
+from lab.errors import DriverError, LabError
+from lab.plan.values import Plan
+from nodes.io.control import ControlServer
+from nodes.io.reactor import Reactor
+
+ANSWER_TIMEOUT = 30.0
+"""Seconds that an agent may take to answer for the first time, on a machine that starts hundreds at once."""
+
+
+class Supervisor:
+    """`starter` is the connection to the command that wants the lab; None once the lab is up."""
+
+    def __init__(self, plan: Plan, run: Run, driver: Driver, starter: socket.socket) -> None:
+        self.plan = plan
+        self.run = run
+        self.driver = driver
+        self.nodes = NodeTable(plan, driver)
+        self.reactor = Reactor()
+        self.outcome = "down"
+        self._starter = starter
+
+    def build(self) -> None:
+        """Nodes, links, agents; returns when every agent answers."""
+        self.driver.create(self._progress)
+        names = [node.name for node in self.plan.nodes]
+        for number, name in enumerate(names, 1):
+            self.nodes.start(name)
+            self._progress("nodes", number, len(names))
+        for number, name in enumerate(names, 1):
+            self.nodes.wait_for_answer(name, ANSWER_TIMEOUT)
+            self._progress("agents answering", number, len(names))
+
+    def serve(self, listener: socket.socket) -> None:
+        """Until the lab goes down."""
+        descriptor, read_exits = self.driver.exits()
+        self.reactor.add(descriptor, lambda: self._note_exits(read_exits()))
+        methods = SupervisorMethods(self)
+        server = ControlServer(listener, self.reactor, methods.handle)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            self.reactor.add_signal(number, self.reactor.stop)
+        self._say({"up": self.run.name})
+        self._starter.close()
+        self.reactor.run()
+        server.close()
+
+    def go_down(self) -> None:
+        """Ask every agent to write its state and end; take everything away."""
+        self.nodes.shut_down_all()
+        self.driver.destroy()
+
+    def _note_exits(self, exits: list[NodeExit]) -> None:
+        for ended in exits:
+            self.nodes.note_exit(ended)
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        if select.select([self._starter], [], [], 0)[0]:  # nothing is ever sent to us: readable means closed
+            raise DriverError("the command that started the lab is gone")
+        if done == total or done % 10 == 0:
+            self._say({"progress": what, "done": done, "total": total})
+
+    def _say(self, message: dict[str, object]) -> None:
+        self._starter.sendall(json.dumps(message).encode() + b"\n")
+
+
+def supervise(lab: str, run: Run, starter: socket.socket) -> None:
+    """The whole life of a supervisor. What fails before the lab is up is told to the starter."""
+    plan = run.plan()
+    listener = registry.claim(lab)
+    driver: Driver = NetnsDriver(plan, run.folder)
+    supervisor = None
+    outcome = "failed"
+    try:
+        driver.enter()
+        listener.listen(registry.BACKLOG)  # again, by the process that stays: its pid is what clients see
+        registry.write_record(Record(lab, driver.name, str(run.folder), run.facts()["started"]))
+        supervisor = Supervisor(plan, run, driver, starter)
+        supervisor.build()
+        supervisor.serve(listener)
+        outcome = supervisor.outcome
+    finally:
+        if supervisor is not None:
+            supervisor.go_down()
+        registry.remove_record(lab)
+        run.finish(outcome)
+
+
+def main() -> None:
+    """`python -m lab.engine.supervisor LAB RUN-FOLDER DESCRIPTOR`: started by `lab up`, never by a person."""
+    lab, folder, descriptor = sys.argv[1:]
+    starter = socket.socket(fileno=int(descriptor))
+    error: LabError | None = None
+    try:
+        supervise(lab, Run(Path(folder)), starter)
+    except LabError as caught:
+        error = caught
+    except Exception as caught:  # noqa: BLE001 - the last frame: the person who typed `lab up` must hear of it
+        traceback.print_exc()
+        error = DriverError(f"the supervisor failed: {caught!r}", hint=f"{folder}/supervisor.log has the details")
+    if error is None:
+        return
+    message = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    try:
+        starter.sendall(json.dumps(message).encode() + b"\n")
+    except OSError:
+        print(f"{time.strftime('%H:%M:%S')} {error.message}", file=sys.stderr)  # noqa: T201 - the supervisor's log
+    os._exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

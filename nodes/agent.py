@@ -1,0 +1,201 @@
+"""The agent: the program that runs in a node.
+
+It owns one device (a stack, a switch or a hub) and connects it to the world: packet sockets for its ports, a timer for
+its deadline, a control socket for people, files for what it records. One wake-up takes what is waiting, hands it to
+the device frame by frame, lets the applications run, and sends what came of it: no queues between layers, no threads.
+
+     packet sockets ─▶ receive ─┐                    ┌─ transmit ─▶ packet sockets
+     timer          ─▶ timeout ─┼─▶ device, sockets ─┤
+     carrier        ─▶ set_port ┘    applications    └─ deadline ─▶ timer
+
+In a node whose stack is the kernel's, the agent has no device: it only captures when asked to.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from random import Random
+from time import monotonic_ns
+
+from nodes.agent_methods import AgentMethods
+from nodes.application.runner import ApplicationRunner
+from nodes.contract import NodeConfig
+from nodes.device import Device, build_device
+from nodes.io.control import ControlServer
+from nodes.io.link_monitor import LinkMonitor
+from nodes.io.packet_socket import PacketSocket
+from nodes.io.reactor import Reactor
+from nodes.io.recorder import Recorder, Recording
+from nodes.stack import Stack
+from nodes.trace.events import NodeStarted, NodeStopped
+
+FRAMES_PER_WAKE_UP = 64
+"""Frames taken from one port before the others, the timer and the control socket get their turn."""
+
+ROUNDS_PER_WAKE_UP = 8
+"""How often applications and device may answer each other within one wake-up; what is left goes on in the next."""
+
+
+class Agent:
+    """Opens everything at construction, so that privileges can be dropped before `run`. Raises OSError for an
+    interface that does not exist, StackError for a configuration that contradicts itself."""
+
+    def __init__(self, config: NodeConfig, recording: Recording, listener: socket.socket) -> None:
+        now = monotonic_ns()
+        self.config = config
+        self.recorder = Recorder(config, recording)
+        self.trace = self.recorder.trace
+        self.trace(now, NodeStarted(config.kind, "started"))
+        self.reactor = Reactor()
+        self.device: Device | None = None
+        self.runner: ApplicationRunner | None = None
+        self.methods = AgentMethods(self)
+        self._server = ControlServer(listener, self.reactor, self.methods.handle)
+        self._sockets: list[PacketSocket] = []
+        self._ports = {interface.name: number for number, interface in enumerate(config.interfaces)}
+        self._ended = False
+        if config.stack == "layerlab":
+            self._open_device(now)
+        if config.capture:
+            self.start_capture()
+
+    def _open_device(self, now: int) -> None:
+        self._open_sockets()
+        self.device = build_device(self.config, Random(self.config.seed), self.trace, now)
+        if isinstance(self.device, Stack):
+            self.runner = ApplicationRunner(self.device, self.trace)
+            for application in self.config.applications:
+                self.runner.start(application.kind, application.options, now)
+        self._monitor = LinkMonitor()
+        self.reactor.add(self._monitor.fileno(), self._read_links)
+        self.reactor.on_deadline = self._time_out
+
+    def _open_sockets(self) -> None:
+        for port, interface in enumerate(self.config.interfaces):
+            opened = PacketSocket(interface.name)
+            self._sockets.append(opened)
+            self.reactor.add(opened.fileno(), lambda port=port: self._read_frames(port))  # type: ignore[misc]
+
+    def run(self) -> None:
+        """Until `shutdown` is asked for, or SIGTERM comes."""
+        self.reactor.add_signal(signal.SIGTERM, lambda: self.end("SIGTERM"))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.pump(monotonic_ns())
+        self.reactor.run()
+        self._close_sockets()
+        self._server.close()
+
+    def end(self, reason: str) -> None:
+        """Write the last state, close the files, and leave `run`."""
+        if self._ended:
+            return
+        self._ended = True
+        now = monotonic_ns()
+        self.trace(now, NodeStopped(reason))
+        self.recorder.write_state(self.state(now))
+        self.recorder.close(now, self._statistics())
+        self.reactor.stop()
+
+    def pump(self, now: int) -> None:
+        """Drain all outputs after an input; then set the timer for what is to come."""
+        device, runner = self.device, self.runner
+        if device is None:
+            return
+        for _ in range(ROUNDS_PER_WAKE_UP):
+            busy = runner is not None and runner.poll(now)
+            frames = device.transmit()
+            if frames:
+                self._send(frames, now)
+            elif not busy:
+                break
+        self.methods.report()
+        self.reactor.set_deadline(self._next_deadline())
+
+    def start_capture(self) -> str:
+        """Begin a capture on all interfaces; returns its path. A node with the kernel's stack listens from now on."""
+        path = self.recorder.start_capture()
+        if self.device is None:
+            self._open_sockets()
+        return str(path)
+
+    def stop_capture(self) -> dict[str, object]:
+        result = self.recorder.stop_capture(self._statistics())
+        if self.device is None:
+            self._close_sockets()
+        return result
+
+    def state(self, now: int) -> dict[str, object]:
+        """All that this node knows of itself, as values of JSON."""
+        state: dict[str, object] = {
+            "node": self.config.name,
+            "kind": self.config.kind,
+            "stack": self.config.stack,
+            "recording": self.recorder.status(),
+        }
+        if self.device is not None:
+            state["device"] = self.device.snapshot(now)
+        if self.runner is not None:
+            state["applications"] = self.runner.snapshot()
+        return state
+
+    def _read_frames(self, port: int) -> None:
+        frames = self._sockets[port].receive_batch(FRAMES_PER_WAKE_UP)
+        now = monotonic_ns()
+        if self.recorder.capturing:
+            for frame in frames:
+                self.recorder.frame(port, frame, now, inbound=True)
+        device = self.device
+        if device is None:
+            return
+        for frame in frames:
+            device.receive(port, frame, now)
+        self.pump(now)
+
+    def _send(self, frames: list[tuple[int, bytes]], now: int) -> None:
+        sockets = self._sockets
+        if self.recorder.capturing:
+            for port, frame in frames:
+                self.recorder.frame(port, frame, now, inbound=False)
+        for port, frame in frames:
+            sockets[port].send(frame)
+
+    def _time_out(self) -> None:
+        now = monotonic_ns()
+        if self.device is not None:
+            self.device.timeout(now)
+        if self.runner is not None:
+            self.runner.timeout(now)
+        flush = self.trace.flush_deadline
+        if flush is not None and flush <= now:
+            self.recorder.flush()
+        self.pump(now)
+
+    def _next_deadline(self) -> int | None:
+        candidates = [self.trace.flush_deadline]
+        if self.device is not None:
+            candidates.append(self.device.deadline())
+        if self.runner is not None:
+            candidates.append(self.runner.deadline())
+        return min((deadline for deadline in candidates if deadline is not None), default=None)
+
+    def _read_links(self) -> None:
+        """Carrier and MTU of interfaces: all at the start, then each change."""
+        now = monotonic_ns()
+        for link in self._monitor.receive():
+            port = self._ports.get(link.interface)
+            if port is None or self.device is None:
+                continue
+            self.device.set_port(port, link.up, now)
+            if isinstance(self.device, Stack):
+                self.device.set_mtu(port, link.mtu, now)
+        self.pump(now)
+
+    def _statistics(self) -> list[tuple[int, int]]:
+        return [opened.statistics() for opened in self._sockets]
+
+    def _close_sockets(self) -> None:
+        for opened in self._sockets:
+            self.reactor.remove(opened.fileno())
+            opened.close()
+        self._sockets.clear()
