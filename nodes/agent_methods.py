@@ -10,23 +10,46 @@ import base64
 import os
 from collections.abc import Callable, Mapping
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from nodes.agent_sockets import SocketTable
 from nodes.application.runner import ApplicationRunner
-from nodes.contract import PROTOCOL_VERSION
+from nodes.contract import PROTOCOL_VERSION, NodeConfig
+from nodes.device import Device
 from nodes.errors import MisuseError
 from nodes.io.control import Request
+from nodes.io.reactor import Reactor
 from nodes.stack import Stack
-
-if TYPE_CHECKING:
-    from nodes.agent import Agent
+from nodes.trace.sqlog import SqlogWriter
 
 Parameters = Mapping[str, Any]
 
 
+class Served(Protocol):
+    """What the methods ask of their agent; `nodes.agent.Agent` has it. In a node with the kernel's stack there is no
+    device, and only stacks have a runner."""
+
+    config: NodeConfig
+    device: Device | None
+    reactor: Reactor
+    runner: ApplicationRunner | None
+    trace: SqlogWriter
+
+    def state(self, now: int) -> dict[str, object]: ...
+
+    def pump(self, now: int) -> None: ...
+
+    def start_capture(self) -> str: ...
+
+    def stop_capture(self) -> dict[str, object]: ...
+
+    def end(self, reason: str) -> None: ...
+
+
 class AgentMethods:
-    def __init__(self, agent: Agent) -> None:
+    """Serves one agent's control socket."""
+
+    def __init__(self, agent: Served) -> None:
         self._agent = agent
         self._watched: dict[int, Request] = {}
         self._sockets: SocketTable | None = None

@@ -23,6 +23,9 @@ SOCKET_LIMIT = 256
 
 
 class SocketTable:
+    """The sockets that clients of one node's control socket hold, by number. Methods raise MisuseError for a number
+    that is not open, and what the stack raises."""
+
     def __init__(self, stack: Stack, reactor: Reactor) -> None:
         self._stack = stack
         self._reactor = reactor

@@ -94,4 +94,5 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     try:
         yield update
     finally:
-        bar.stop()
+        if tasks:  # stopping a bar that never started prints an empty line
+            bar.stop()

@@ -76,21 +76,24 @@ class Run:
         return plan_from_dict(self._read("plan.json"))
 
     def facts(self) -> dict[str, Any]:
-        return dict(self._read("run.json"))
+        return self._read("run.json")
 
     def finish(self, outcome: str, **more: object) -> None:
         """Write how the run ended: `down`, `failed`, `crashed`."""
         facts = {**self.facts(), "ended": timestamp(), "outcome": outcome, **more}
         self._write("run.json", json.dumps(facts, indent=1) + "\n")
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            return json.loads(path.read_text())
+            value = json.loads(path.read_text())
         except OSError as error:
             raise UserInputError(f"{path}: {error.strerror}", hint="is this the folder of a run?") from error
         except ValueError as error:
             raise UserInputError(f"{path}: not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise UserInputError(f"{path}: {type(value).__name__}, an object expected")
+        return value
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name

@@ -64,7 +64,7 @@ class Supervisor:
         """Until the lab goes down."""
         descriptor, read_exits = self.driver.exits()
         self.reactor.add(descriptor, lambda: self._note_exits(read_exits()))
-        methods = SupervisorMethods(self)
+        methods = SupervisorMethods(self.plan, self.run, self.driver, self.nodes, self.reactor)
         server = ControlServer(listener, self.reactor, methods.handle)
         for number in (signal.SIGTERM, signal.SIGHUP):
             self.reactor.add_signal(number, self.reactor.stop)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lab.drivers.base import Driver
+from lab.engine.nodes_table import NodeTable
+from lab.engine.runs import Run
 from lab.errors import LabError, UserInputError
+from lab.plan.values import Plan
 from nodes.contract import PROTOCOL_VERSION
 from nodes.io.control import Request
-
-if TYPE_CHECKING:
-    from lab.engine.supervisor import Supervisor
+from nodes.io.reactor import Reactor
 
 MINIMUM_MTU = 68
 MAXIMUM_MTU = 65535
@@ -25,8 +27,14 @@ Method = Callable[[Request, Mapping[str, Any]], None]
 
 
 class SupervisorMethods:
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    """Serves one lab. `reactor` is the loop that ends when the lab is to go down."""
+
+    def __init__(self, plan: Plan, run: Run, driver: Driver, nodes: NodeTable, reactor: Reactor) -> None:
+        self._plan = plan
+        self._run = run
+        self._driver = driver
+        self._nodes = nodes
+        self._reactor = reactor
         self._links_down: set[str] = set()
         self._methods: dict[str, Method] = {
             "hello": self._hello,
@@ -53,22 +61,20 @@ class SupervisorMethods:
             request.error("bad-params", f"{request.method}: wrong or missing parameter: {error}", "")
 
     def _hello(self, request: Request, _: Mapping[str, Any]) -> None:
-        supervisor = self._supervisor
         request.result(
             {
                 "protocol": PROTOCOL_VERSION,
-                "lab": supervisor.plan.lab,
-                "driver": supervisor.driver.name,
-                "run": str(supervisor.run.folder),
+                "lab": self._plan.lab,
+                "driver": self._driver.name,
+                "run": str(self._run.folder),
             }
         )
 
     def _status(self, request: Request, _: Mapping[str, Any]) -> None:
-        supervisor = self._supervisor
-        plan = supervisor.plan
+        plan = self._plan
         nodes = []
         for node in plan.nodes:
-            entry = supervisor.nodes.entry(node.name)
+            entry = self._nodes.entry(node.name)
             nodes.append(
                 {
                     "name": node.name,
@@ -76,7 +82,7 @@ class SupervisorMethods:
                     "stack": node.stack,
                     "state": entry.state,
                     "exit_status": entry.exit_status,
-                    "agent": supervisor.nodes.has_agent(node.name),
+                    "agent": self._nodes.has_agent(node.name),
                     "addresses": [address for interface in node.interfaces for address in interface.addresses],
                 }
             )
@@ -87,8 +93,8 @@ class SupervisorMethods:
         request.result(
             {
                 "lab": plan.lab,
-                "driver": supervisor.driver.name,
-                "run": str(supervisor.run.folder),
+                "driver": self._driver.name,
+                "run": str(self._run.folder),
                 "seed": plan.seed,
                 "nodes": nodes,
                 "links": links,
@@ -97,14 +103,14 @@ class SupervisorMethods:
 
     def _connect(self, request: Request, params: Mapping[str, Any]) -> None:
         """Pass a new connection to a node's agent."""
-        node = self._supervisor.nodes.entry(params["node"]).name
-        link = self._supervisor.driver.connect(node)
+        node = self._nodes.entry(params["node"]).name
+        link = self._driver.connect(node)
         request.result({"node": node}, fds=[link.fileno()])
         link.close()
 
     def _enter(self, request: Request, params: Mapping[str, Any]) -> None:
         """Pass the namespaces of a node, in the order in which to join them."""
-        entrance = self._supervisor.driver.entrance(self._supervisor.nodes.entry(params["node"]).name)
+        entrance = self._driver.entrance(self._nodes.entry(params["node"]).name)
         named = {
             "user": entrance.user,
             "mount": entrance.mount,
@@ -112,40 +118,40 @@ class SupervisorMethods:
             "network": entrance.network,
         }
         present = {name: descriptor for name, descriptor in named.items() if descriptor is not None}
-        hosts = dict(self._supervisor.plan.by_name[params["node"]].hosts)
+        hosts = dict(self._plan.by_name[params["node"]].hosts)
         request.result({"namespaces": list(present), "hosts": hosts}, fds=list(present.values()))
         for descriptor in present.values():
             os.close(descriptor)
 
     def _node_state(self, request: Request, params: Mapping[str, Any]) -> None:
-        node = self._supervisor.nodes.entry(params["node"]).name
-        request.result(self._supervisor.driver.node_state(node))
+        node = self._nodes.entry(params["node"]).name
+        request.result(self._driver.node_state(node))
 
     def _stop(self, request: Request, params: Mapping[str, Any]) -> None:
-        self._supervisor.nodes.stop(params["node"], kill=bool(params.get("kill", False)))
+        self._nodes.stop(params["node"], kill=bool(params.get("kill", False)))
         request.result({"node": params["node"], "state": "stopped"})
 
     def _start(self, request: Request, params: Mapping[str, Any]) -> None:
         name = params["node"]
-        self._supervisor.nodes.start(name)
-        self._supervisor.nodes.wait_for_answer(name, timeout=10.0)
+        self._nodes.start(name)
+        self._nodes.wait_for_answer(name, timeout=10.0)
         request.result({"node": name, "state": "running"})
 
     def _link(self, request: Request, params: Mapping[str, Any]) -> None:
         name, up, mtu = params["link"], params.get("up"), params.get("mtu")
-        names = [link.name for link in self._supervisor.plan.links]
+        names = [link.name for link in self._plan.links]
         if name not in names:
             raise UserInputError(f"no link {name!r} in this lab", hint=f"its links: {', '.join(names)}")
         if mtu is not None and not MINIMUM_MTU <= mtu <= MAXIMUM_MTU:
             raise UserInputError(
                 f"an MTU of {mtu} octets", hint=f"{MINIMUM_MTU} to {MAXIMUM_MTU} are possible (RFC 791)"
             )
-        self._supervisor.driver.set_link(name, up=up, mtu=mtu)
+        self._driver.set_link(name, up=up, mtu=mtu)
         if up is not None:
             (self._links_down.discard if up else self._links_down.add)(name)
         request.result({"link": name, "up": name not in self._links_down})
 
     def _down(self, request: Request, _: Mapping[str, Any]) -> None:
         """Answer, then end: the caller waits for the supervisor's own end."""
-        request.result({"run": str(self._supervisor.run.folder)})
-        self._supervisor.reactor.stop()
+        request.result({"run": str(self._run.folder)})
+        self._reactor.stop()

@@ -23,8 +23,8 @@ from lab.plan.values import End, LinkPlan, Plan, SegmentPlan
 from nodes.contract import ApplicationConfig, InterfaceConfig, NodeConfig, SpanningTreeConfig
 
 ANNOUNCE_UP_TO = 32
-"""Interfaces on a segment where all announce their addresses unasked. N announcements are heard by N nodes: 500 hosts would
-begin with half a million frames about addresses that the plan has made unique already."""
+"""Interfaces on a segment where all announce their addresses unasked. N announcements are heard by N nodes: 500 hosts
+would begin with half a million frames about addresses that the plan has made unique already."""
 
 
 def make_plan(topology: Topology, seed: int | None = None) -> Plan:

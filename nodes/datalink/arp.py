@@ -56,8 +56,8 @@ CACHE_ENTRIES = 1024
 these and never more."""
 
 PENDING_PACKETS = 256
-"""Per neighbor: the fragments of one datagram of 65,535 octets, also where they were fragmented twice on their way (82 for
-an MTU of 1500 and then 1400); fewer, and the first large datagram to a new neighbor would always be lost."""
+"""Per neighbor: the fragments of one datagram of 65,535 octets, also where they were fragmented twice on their way (82
+for an MTU of 1500 and then 1400); fewer, and the first large datagram to a new neighbor would always be lost."""
 
 HELD_OCTETS = 4 * 1024 * 1024
 """Octets that wait or are to be given back, all neighbours together: a longest datagram for each of 64. Without it, a

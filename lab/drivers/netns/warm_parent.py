@@ -40,10 +40,10 @@ def fork_warm_parent(plan: Plan, run: Path, epoch: int, epoch_wall: int) -> tupl
     """Start the warm parent. Returns the supervisor's end of the pair and the pid."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
-    if pid:
-        theirs.close()
-        return ours, pid
-    _run_and_exit(lambda: _WarmParent(theirs, plan, run, (epoch, epoch_wall)).serve(), keep=theirs.fileno())
+    if not pid:
+        _run_and_exit(lambda: _WarmParent(theirs, plan, run, (epoch, epoch_wall)).serve(), keep=theirs.fileno())
+    theirs.close()
+    return ours, pid
 
 
 def _run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
