@@ -26,9 +26,8 @@ TraceLevel = Literal["off", "state", "packets"]
 class InterfaceConfig:
     """One interface of a node. `kind: ip` is a point-to-point interface that carries bare IP packets, without ARP.
     `address_source: rarp` asks a RARP server for the address (RFC 903), whose prefix length is then taken from
-    `addresses`. `address_check: probe` uses an address only after the probes of RFC
-    5227, `none` neither probes nor announces it; it is defended in any case. `peer` says what is at the
-    other end."""
+    `addresses`. `address_check: probe` uses an address only after the probes of RFC 5227, `none` neither probes nor
+    announces it; it is defended in any case. `peer` says what is at the other end, `peer_kind` of which kind it is."""
 
     name: str
     mac: str
@@ -39,6 +38,7 @@ class InterfaceConfig:
     address_check: Literal["none", "announce", "probe"] = "announce"
     link: str = ""
     peer: str = ""
+    peer_kind: Literal["", "host", "router", "switch", "hub"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,5 +52,19 @@ def build_device(config: NodeConfig, random: Random, tracer: Tracer, now: int) -
         settings = SpanningTreeSettings.from_config(config.spanning_tree) if config.spanning_tree else None
         mac = parse_mac(config.interfaces[0].mac)
         ageing = int(config.ageing_time * SECOND)
-        return LearningSwitch(ports, mac, random, tracer, ageing_time=ageing, spanning_tree=settings)
+        return LearningSwitch(
+            ports,
+            mac,
+            random,
+            tracer,
+            ageing_time=ageing,
+            spanning_tree=settings,
+            shared_ports=_ports_to(config, "hub"),
+            edge_ports=_ports_to(config, "host", "router"),
+        )
     return Stack.from_config(config, random, tracer, now)
+
+
+def _ports_to(config: NodeConfig, *kinds: str) -> list[int]:
+    """The ports whose peer is of one of these kinds."""
+    return [port for port, interface in enumerate(config.interfaces) if interface.peer_kind in kinds]

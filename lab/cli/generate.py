@@ -24,22 +24,26 @@ _NUMBERS = {
 def main(
     shape: Annotated[Shape, typer.Argument(metavar="SHAPE", help="star, line, ring, mesh, tree, fattree or graphml.")],
     numbers: Annotated[list[str], typer.Argument(metavar="NUMBER...", help="N; for a tree DEPTH FANOUT; a file.")],
-    impl: Annotated[Literal["kernel", "stack"], typer.Option("--impl", help="What switches are.")] = "kernel",
+    impl: Annotated[
+        Literal["kernel", "stack"] | None,
+        typer.Option("--impl", help="What switches are.", show_default="kernel; stack with --stp"),
+    ] = None,
     stp: Annotated[bool, typer.Option("--stp", help="Switches run a spanning tree.")] = False,
 ) -> None:
     """Print a topology file: `lab generate star 50 > star.yml`.
 
     star N: hosts on a switch. line N, ring N, mesh N: routers with hosts. tree DEPTH FANOUT: switches, hosts below.
     fattree K: routers. graphml FILE: a router for each node of the file."""
+    chosen = impl or ("stack" if stp else "kernel")
     expected = _NUMBERS[shape]
     if len(numbers) != len(expected):
         raise UserInputError(f"{shape} takes {' '.join(expected)}", hint=f"`lab generate {shape} {' '.join(expected)}`")
     if shape == "graphml":
         text = generate.graphml(numbers[0])
     elif shape == "star":
-        text = generate.star(_number(numbers[0]), impl=impl, stp=stp)
+        text = generate.star(_number(numbers[0]), impl=chosen, stp=stp)
     elif shape == "tree":
-        text = generate.tree(_number(numbers[0]), _number(numbers[1]), impl=impl, stp=stp)
+        text = generate.tree(_number(numbers[0]), _number(numbers[1]), impl=chosen, stp=stp)
     else:
         text = {"line": generate.line, "ring": generate.ring, "mesh": generate.mesh, "fattree": generate.fattree}[
             shape

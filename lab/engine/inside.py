@@ -1,9 +1,15 @@
 """Running a Linux command inside a node: join its namespaces, then be the command.
 
-The command is a child of this process, on this process's own terminal: Ctrl-C, job control and the window size work as
-for any command. It lives in the lab's PID namespace, so that it ends with the lab, and dies with this process, so that
-nothing is left behind when somebody kills that. In a mount namespace of its own, /etc/hosts knows the lab's nodes and
-/sys shows the node's interfaces.
+The command runs on this process's own terminal: Ctrl-C, job control and the window size work as for any command. It
+lives in the lab's PID namespace, so that it ends with the lab, and dies with this process, so that nothing is left
+behind when somebody kills that. In a mount namespace of its own, /etc/hosts knows the lab's nodes and /sys shows the
+node's interfaces.
+
+    this process ──fork──▶ guard ──fork, exec──▶ command
+    (outside)              (inside the lab's PID namespace)
+
+The kernel can signal a child when its parent ends (PR_SET_PDEATHSIG), but forgets that when the child changes its user,
+as tcpdump does. So a guard stands between, which changes nothing, hears of our end and kills the command.
 """
 
 from __future__ import annotations
@@ -12,7 +18,9 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from lab.engine.client import Namespaces
@@ -25,6 +33,9 @@ _KINDS = {
     "pid": syscalls.CLONE_NEWPID,
     "network": syscalls.CLONE_NEWNET,
 }
+_Handler = Callable[[int, FrameType | None], object] | int | None
+"""What `signal.signal` takes and returns."""
+
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
 
@@ -41,20 +52,48 @@ def run_inside(namespaces: Namespaces, node: str, command: list[str]) -> int:
         ) from error
     foreground = _foreground_group()
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what Ctrl-C means
-    child = os.fork()
-    if not child:
-        signal.signal(signal.SIGINT, previous)
-        _become(namespaces.hosts, node, command)
-    _, status = os.waitpid(child, 0)
+    ours = os.getpid()
+    guard = os.fork()
+    if not guard:
+        _guard(ours, lambda: _become(namespaces.hosts, node, command, previous))
+    _, status = os.waitpid(guard, 0)
     _take_back_terminal(foreground)
+    return _shell_code(status)
+
+
+def _shell_code(status: int) -> int:
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
-def _become(hosts: dict[str, str], node: str, command: list[str]) -> NoReturn:
+def _guard(parent: int, command: Callable[[], NoReturn]) -> NoReturn:
+    """Start the command and end with its code; kill it when our parent ends."""
+    code = CANNOT_EXECUTE
+    waited_for = {signal.SIGCHLD, signal.SIGTERM}
+    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+        syscalls.die_with_parent(signal.SIGTERM)
+        if os.getppid() not in (0, parent):  # 0: outside of this PID namespace. Another one: ours ended before the call
+            os._exit(code)
+        child = os.fork()
+        if not child:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            command()
+        ended, status = 0, 0
+        while not ended:
+            if signal.sigwait(waited_for) == signal.SIGTERM:
+                os.kill(child, signal.SIGKILL)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        code = _shell_code(status)
+    finally:
+        os._exit(code)
+
+
+def _become(hosts: dict[str, str], node: str, command: list[str], on_interrupt: _Handler) -> NoReturn:
     code = CANNOT_EXECUTE
     try:
-        syscalls.die_with_parent(signal.SIGKILL)
+        signal.signal(signal.SIGINT, on_interrupt)
+        syscalls.die_with_parent(signal.SIGKILL)  # for the case that somebody kills the guard
         syscalls.unshare(syscalls.CLONE_NEWNS)
         _mount_hosts(hosts, node)
         syscalls.mount_sysfs()
@@ -77,9 +116,11 @@ def _mount_hosts(hosts: dict[str, str], node: str) -> None:
     descriptor, path = tempfile.mkstemp(prefix=f"hosts-{node}-")
     with os.fdopen(descriptor, "w") as file:
         file.write("\n".join(lines) + "\n")
-    Path(path).chmod(0o644)
-    syscalls.bind_mount(path, str(etc_hosts))
-    Path(path).unlink()
+    try:
+        Path(path).chmod(0o644)
+        syscalls.bind_mount(path, str(etc_hosts))
+    finally:
+        Path(path).unlink()
 
 
 def _foreground_group() -> int | None:

@@ -82,6 +82,22 @@ def _spanning_tree_mix(layout: Layout) -> Iterator[Finding]:
             yield Finding(("nodes", name), message, "stp: true on all of them", key=True, warning=True)
 
 
+def _slow_spanning_trees(layout: Layout) -> Iterator[Finding]:
+    """Linux bridges know the protocol of 802.1D-1998 only, which waits before a port forwards, also towards hosts."""
+    defaults = layout.topology.defaults
+    slow = {
+        name: node.stp.forward_delay
+        for name, node in layout.topology.nodes.items()
+        if isinstance(node, Switch) and node.stp and (node.impl or defaults.impl) == "kernel"
+    }
+    if slow:
+        name = max(slow, key=lambda name: slow[name])
+        others = f" and {len(slow) - 1} more" if len(slow) > 1 else ""
+        message = f"{name!r}{others}: a Linux bridge with a spanning tree passes no frame for {2 * slow[name]:g} s"
+        hint = "impl: stack passes them at once; or stp: {forward_delay: 4}, the shortest"
+        yield Finding(("nodes", name), message, hint, key=True, warning=True)
+
+
 def _has_spanning_tree(topology: Topology, name: str) -> bool:
     node = topology.nodes[name]
     return isinstance(node, Switch) and node.stp is not None
@@ -144,6 +160,7 @@ CHECKS: tuple[Check, ...] = (
     _bridge_ports,
     _loops,
     _spanning_tree_mix,
+    _slow_spanning_trees,
     _mtus,
     _same_segment,
     _parts,

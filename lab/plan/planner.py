@@ -142,6 +142,7 @@ class _Planner:
 
     def interface(self, port: Port) -> InterfaceConfig:
         a, b = self.layout.links[port.link]
+        peer = b if port == a else a
         address = self.addressing.addresses.get(port)
         rarp = any(given.text == RARP for given in self.layout.addresses.get(port, ()))
         addresses = [f"0.0.0.0/{address.network.prefixlen}" if rarp else str(address)] if address else []
@@ -153,7 +154,8 @@ class _Planner:
             address_source="rarp" if rarp else "static",
             address_check=self.address_check(port),
             link=self.link_names[port.link],
-            peer=str(b if port == a else a),
+            peer=str(peer),
+            peer_kind=self.topology.nodes[peer.node].kind,
         )
 
     def address_check(self, port: Port) -> AddressCheck:

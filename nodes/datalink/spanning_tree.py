@@ -69,8 +69,9 @@ counted."""
 class SpanningTree:
     """The spanning tree of one bridge. Ports are down until `set_port`.
 
-    `shared_ports` are those whose LAN may hold more than two bridges (a hub): they open late,
-    because one neighbor's agreement does not speak for the others."""
+    `shared_ports` are those whose LAN may hold more than two bridges (a hub): they open late, because one neighbor's
+    agreement does not speak for the others. `edge_ports` lead to no bridge (AdminEdge): they open with their carrier,
+    and are ordinary ports from the first BPDU that they hear."""
 
     def __init__(
         self,
@@ -80,10 +81,11 @@ class SpanningTree:
         settings: SpanningTreeSettings,
         *,
         shared_ports: Collection[int] = (),
+        edge_ports: Collection[int] = (),
     ) -> None:
         if len(ports) > MAXIMUM_PORTS:
             raise MisuseError(f"{len(ports)} ports", hint=f"a spanning tree numbers at most {MAXIMUM_PORTS} ports")
-        self._tree = Tree(list(ports), mac, settings, tracer, frozenset(shared_ports))
+        self._tree = Tree(list(ports), mac, settings, tracer, frozenset(shared_ports), frozenset(edge_ports))
         self._unsettled = 0
         self._deadline: int | None = None
 

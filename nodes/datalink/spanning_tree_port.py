@@ -83,6 +83,7 @@ class TreePort:
     """The variables of section 17.19, under their own names where those are not too short to read."""
 
     __slots__ = (
+        "admin_edge",
         "agree",
         "agreed",
         "bpdus_in",
@@ -146,7 +147,7 @@ class TreePort:
     tc_while: int
     tx_decay: int
 
-    def __init__(self, index: int, name: str, settings: SpanningTreeSettings, *, shared: bool) -> None:
+    def __init__(self, index: int, name: str, settings: SpanningTreeSettings, *, shared: bool, edge: bool) -> None:
         self.index = index
         self.name = name
         self.identifier = port_identifier(index)
@@ -166,7 +167,7 @@ class TreePort:
         self.agree = self.agreed = False
         self.sync = self.reroot = self.disputed = False
         self.synced = True
-        self.oper_edge = False
+        self.admin_edge = self.oper_edge = edge
         # Topology change.
         self.change = Change.INACTIVE
         self.rcvd_tc = self.rcvd_tcn = self.rcvd_tc_ack = False
@@ -210,13 +211,19 @@ class Tree:
     """The variables of the whole bridge (section 17.18), shared by all machines; and the clock of the current input."""
 
     def __init__(
-        self, names: list[str], mac: Mac, settings: SpanningTreeSettings, tracer: Tracer, shared: frozenset[int]
+        self,
+        names: list[str],
+        mac: Mac,
+        settings: SpanningTreeSettings,
+        tracer: Tracer,
+        shared: frozenset[int],
+        edges: frozenset[int],
     ) -> None:
         self.mac = mac
         self.settings = settings
         self.tracer = tracer
         self.identifier = bridge_identifier(settings.priority, mac)
-        self.ports = [TreePort(i, name, settings, shared=i in shared) for i, name in enumerate(names)]
+        self.ports = [TreePort(i, name, settings, shared=i in shared, edge=i in edges) for i, name in enumerate(names)]
         self.now = 0
         self.cause = ""  # of the next selection of roles
         self.reselect = False

@@ -6,7 +6,8 @@ LAN with both:
 
     CHECKING_RSTP ──3 s──► SENSING ──heard STP──► SELECTING_STP ──3 s──► SENSING ──heard RSTP──► CHECKING_RSTP
 
-A port that proposes for three seconds and hears no BPDU has no bridge on its LAN: it is an edge, and opens at once.
+A port that proposes for three seconds and hears no BPDU has no bridge on its LAN: it is an edge, and opens at once. One
+that was declared an edge (AdminEdge) begins as one, until it hears a BPDU.
 
     neighbor   role           when                                      BPDU
     RSTP       any            something changed                         rapid
@@ -68,7 +69,8 @@ def port_up(tree: Tree, port: TreePort) -> None:
 
 def port_down(tree: Tree, port: TreePort) -> None:  # noqa: ARG001
     port.hello_when = port.tx_decay = port.tx_count = 0
-    port.rcvd_rstp = port.rcvd_stp = port.oper_edge = False
+    port.rcvd_rstp = port.rcvd_stp = False
+    port.oper_edge = port.admin_edge
 
 
 def heard(tree: Tree, port: TreePort, message: bpdu.Bpdu) -> None:

@@ -59,8 +59,8 @@ class LearningSwitch:
     """A bridge of `ports` (their names). Ports are down until `set_port` says that they have a carrier.
 
     `mac` is the bridge's own address: the source of its BPDUs and part of its identifier. `ageing_time` in
-    nanoseconds. Without `spanning_tree`, a loop of cables is a loop of frames. `shared_ports`: see `SpanningTree`.
-    Raises MisuseError."""
+    nanoseconds. Without `spanning_tree`, a loop of cables is a loop of frames. `shared_ports` and `edge_ports`: see
+    `SpanningTree`. Raises MisuseError."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class LearningSwitch:
         ageing_time: int,
         spanning_tree: SpanningTreeSettings | None,
         shared_ports: Collection[int] = (),
+        edge_ports: Collection[int] = (),
     ) -> None:
         if ageing_time <= 0:
             raise MisuseError(f"ageing time {ageing_time / SECOND:g} s", hint="a positive number of seconds is needed")
@@ -88,7 +89,9 @@ class LearningSwitch:
         self._out: list[tuple[int, bytes]] = []
         self._tree: SpanningTree | None = None
         if spanning_tree is not None:
-            self._tree = SpanningTree(ports, mac, tracer, spanning_tree, shared_ports=shared_ports)
+            self._tree = SpanningTree(
+                ports, mac, tracer, spanning_tree, shared_ports=shared_ports, edge_ports=edge_ports
+            )
 
     def receive(self, port: int, frame: bytes | memoryview, now: int) -> None:
         """Switch one frame that arrived on `port`. Whatever it contains, nothing is raised."""

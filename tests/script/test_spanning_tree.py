@@ -47,12 +47,18 @@ class Bridge:
     """One bridge and a clock."""
 
     def __init__(
-        self, ports: int = 2, *, settings: SpanningTreeSettings | None = None, shared: tuple[int, ...] = ()
+        self,
+        ports: int = 2,
+        *,
+        settings: SpanningTreeSettings | None = None,
+        shared: tuple[int, ...] = (),
+        edges: tuple[int, ...] = (),
     ) -> None:
         self.tracer = ListTracer()
         self.now = 0
         names = [f"p{i}" for i in range(ports)]
-        self.tree = SpanningTree(names, MAC, self.tracer, settings or SpanningTreeSettings(), shared_ports=shared)
+        chosen = settings or SpanningTreeSettings()
+        self.tree = SpanningTree(names, MAC, self.tracer, chosen, shared_ports=shared, edge_ports=edges)
         for port in range(ports):
             self.tree.set_port(port, True, 0)
 
@@ -563,3 +569,22 @@ def test_settings_that_let_loops_form_are_refused(fields: dict[str, int], messag
 def test_too_many_ports() -> None:
     with pytest.raises(MisuseError, match="4096 ports"):
         SpanningTree(["p"] * (MAXIMUM_PORTS + 1), MAC, ListTracer(), SpanningTreeSettings())
+
+
+def test_a_declared_edge_opens_with_its_carrier() -> None:
+    bridge = Bridge(edges=(0,))
+    assert bridge.role_and_state(0) == "designated forwarding"
+    assert bridge.role_and_state(1) == "designated discarding"
+    assert bridge.port(0)["edge"]
+
+
+def test_a_declared_edge_that_hears_a_bridge_is_an_ordinary_port() -> None:
+    bridge = Bridge(edges=(0,))
+    bridge.hear(0, word(bridge=WORSE, root=WORSE))
+    assert not bridge.port(0)["edge"]
+    bridge.hear(0, word())
+    assert bridge.role_and_state(0) == "root forwarding"
+    bridge.tree.set_port(0, False, bridge.now)
+    bridge.tree.set_port(0, True, bridge.now)
+    assert bridge.port(0)["edge"]
+    assert bridge.role_and_state(0) == "designated forwarding"

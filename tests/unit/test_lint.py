@@ -38,8 +38,17 @@ def test_parts() -> None:
     ]
 
 
+def test_a_linux_bridge_with_a_spanning_tree_is_slow() -> None:
+    text = "nodes:\n  s: {kind: switch, stp: true}\n  t: {kind: switch, stp: {forward_delay: 4, max_age: 6}}\n"
+    text += "links: [s -- t]"
+    assert _warnings(text) == [
+        "t.yml:2:3: 's' and 1 more: a Linux bridge with a spanning tree passes no frame for 30 s\n"
+        "    hint: impl: stack passes them at once; or stp: {forward_delay: 4}, the shortest"
+    ]
+
+
 def test_spanning_tree_on_some_switches() -> None:
-    text = "nodes:\n  s: {kind: switch, stp: true}\n  t: switch\n  a:\nlinks: [a -- s, s -- t]"
+    text = "nodes:\n  s: {kind: switch, impl: stack, stp: true}\n  t: switch\n  a:\nlinks: [a -- s, s -- t]"
     assert _warnings(text) == [
         "t.yml:3:3: 't' has no spanning tree, other switches of its segment have\n    hint: stp: true on all of them"
     ]
@@ -48,9 +57,10 @@ def test_spanning_tree_on_some_switches() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "nodes: {s: {kind: switch, stp: true}, t: {kind: switch, stp: true}}\nlinks: [s -- t, s -- t]",
+        "defaults: {impl: stack}\nnodes: {s: {kind: switch, stp: true}, t: {kind: switch, stp: true}}\n"
+        "links: [s -- t, s -- t]",
         "nodes: {r: router, q: router}\nlinks: [r -- q, r -- q]",
-        "nodes: {s: {kind: switch, stp: true}, h: hub, a: }\nlinks: [s -- h, h -- a]",
+        "defaults: {impl: stack}\nnodes: {s: {kind: switch, stp: true}, h: hub, a: }\nlinks: [s -- h, h -- a]",
         "nodes: {a: {address: 10.0.0.0/31}, b: {address: 10.0.0.1/31}}\nlinks: [a -- b]",
         "nodes: {a: {address: 10.0.0.2/24, gateway: 10.0.0.1}, r: router}\nlinks: [a -- r]",
     ],
@@ -98,7 +108,8 @@ links: [a -- b, a -- x]
 
 
 def test_generated_topologies_are_clean() -> None:
-    for text in (generate.star(3, stp=True), generate.tree(2, 3, impl="stack"), generate.ring(3), generate.fattree(4)):
+    star = generate.star(3, impl="stack", stp=True)
+    for text in (star, generate.tree(2, 3, impl="stack"), generate.ring(3), generate.fattree(4)):
         assert _warnings(text) == []
 
 

@@ -52,7 +52,7 @@ def test_two_runs_in_a_second_are_two_folders(plan: Plan, tmp_path: Path) -> Non
 def test_a_disk_that_refuses(plan: Plan, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(EnvironmentLackError, match="cannot write .*: Not a directory") as caught:
+    with pytest.raises(EnvironmentLackError, match=r"cannot write .*: Not a directory") as caught:
         Run.create(plan, driver="netns", parent=blocked)
     assert RUNS_VARIABLE in caught.value.hint
 
