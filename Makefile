@@ -26,7 +26,7 @@ bench-packages:
 # Everything that continuous integration runs.
 test: setup system-packages lint types
 	$(BIN)/pytest -m "not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim -n 2 -q
-	$(BIN)/pytest -m "not benchmark" tests/system tests/drivers -q
+	$(BIN)/pytest -m "not benchmark" tests/system -q
 
 # The fast part: no namespaces, no root.
 check: setup lint types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -32,6 +33,9 @@ _BY_EXIT_CODE: dict[int, type[LabError]] = {
 
 Progress = Callable[[str, int, int], None]
 
+UNDO_TIMEOUT = 5.0
+"""Seconds that a supervisor may take to undo what it has built when its starter gives up."""
+
 
 def bring_up(plan: Plan, source: str, progress: Progress, *, driver: str = "netns", runs: Path | None = None) -> Run:
     """Start a supervisor for the plan and return when every node answers. Raises the LabError that made it fail; then
@@ -53,10 +57,22 @@ def bring_up(plan: Plan, source: str, progress: Progress, *, driver: str = "netn
     theirs.close()
     try:
         _follow(ours, run, progress)
+    except BaseException:  # Ctrl-C: the supervisor hears of it, and undoes what it has done
+        _wait_until_undone(ours)
+        raise
     finally:
         ours.close()
         process.wait()  # the process that was started forks the supervisor and ends at once
     return run
+
+
+def _wait_until_undone(link: socket.socket) -> None:
+    """The supervisor closes its end when it ends."""
+    with contextlib.suppress(OSError):  # the other end may have gone already
+        link.shutdown(socket.SHUT_WR)
+        link.settimeout(UNDO_TIMEOUT)
+        while link.recv(65536):
+            pass
 
 
 def _follow(link: socket.socket, run: Run, progress: Progress) -> None:

@@ -11,6 +11,7 @@ the lab is up, whoever asked for the lab is gone, and the lab goes too.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -20,6 +21,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from lab.drivers.base import Driver, NodeExit
 from lab.drivers.netns.driver import NetnsDriver
@@ -50,7 +52,9 @@ class Supervisor:
         self._starter = starter
 
     def build(self) -> None:
-        """Nodes, links, agents; returns when every agent answers."""
+        """Nodes, links, agents; returns when every agent answers. Raises DriverError as soon as the starter is gone,
+        in the middle of whatever is going on."""
+        self._watch_starter()
         self.driver.create(self._progress)
         names = [node.name for node in self.plan.nodes]
         for number, name in enumerate(names, 1):
@@ -69,12 +73,13 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGHUP):
             self.reactor.add_signal(number, self.reactor.stop)
         self._say({"up": self.run.name})
-        self._starter.close()
+        self._forget_starter()
         self.reactor.run()
         server.close()
 
     def go_down(self) -> None:
         """Ask every agent to write its state and end; take everything away."""
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         self.nodes.shut_down_all()
         self.driver.destroy()
 
@@ -82,23 +87,44 @@ class Supervisor:
         for ended in exits:
             self.nodes.note_exit(ended)
 
+    def _watch_starter(self) -> None:
+        """Have the kernel interrupt us (SIGIO) when the starter's end closes: nothing else is ever to be read there."""
+        signal.signal(signal.SIGIO, _starter_is_gone)
+        fcntl.fcntl(self._starter, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(self._starter, fcntl.F_SETFL, fcntl.fcntl(self._starter, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([self._starter], [], [], 0)[0]:
+            _starter_is_gone()
+
+    def _forget_starter(self) -> None:
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        self._starter.close()
+
     def _progress(self, what: str, done: int, total: int) -> None:
-        if select.select([self._starter], [], [], 0)[0]:  # nothing is ever sent to us: readable means closed
-            raise DriverError("the command that started the lab is gone")
         if done == total or done % 10 == 0:
             self._say({"progress": what, "done": done, "total": total})
 
     def _say(self, message: dict[str, object]) -> None:
-        self._starter.sendall(json.dumps(message).encode() + b"\n")
+        try:
+            self._starter.sendall(json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            _starter_is_gone()
+
+
+def _starter_is_gone(*_: object) -> NoReturn:
+    raise DriverError("the command that started the lab is gone")
 
 
 def supervise(lab: str, run: Run, starter: socket.socket) -> None:
     """The whole life of a supervisor. What fails before the lab is up is told to the starter."""
     plan = run.plan()
-    listener = registry.claim(lab)
+    try:
+        listener = registry.claim(lab)
+    except LabError:
+        run.finish("failed")
+        raise
     driver: Driver = NetnsDriver(plan, run.folder)
     supervisor = None
-    outcome = "failed"
+    ending: dict[str, str] = {"outcome": "failed"}
     try:
         driver.enter()
         listener.listen(registry.BACKLOG)  # again, by the process that stays: its pid is what clients see
@@ -106,12 +132,15 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
         supervisor = Supervisor(plan, run, driver, starter)
         supervisor.build()
         supervisor.serve(listener)
-        outcome = supervisor.outcome
+        ending = {"outcome": supervisor.outcome}
+    except LabError as error:
+        ending["reason"] = error.message
+        raise
     finally:
         if supervisor is not None:
             supervisor.go_down()
         registry.remove_record(lab)
-        run.finish(outcome)
+        run.finish(**ending)
 
 
 def main() -> None:

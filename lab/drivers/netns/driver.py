@@ -33,7 +33,6 @@ class NetnsDriver:
         self._in_user_namespace = False
         self._warm: socket.socket | None = None
         self._warm_pid = 0
-        self._pids: dict[str, int] = {}
         self._stopped: set[str] = set()
 
     def enter(self) -> None:
@@ -66,6 +65,10 @@ class NetnsDriver:
         self._stopped.add(node)
 
     def connect(self, node: str) -> socket.socket:
+        if self._is_bridge(node):
+            raise NodeError(
+                f"{node!r} is a kernel bridge: no agent runs in it", hint=f"`lab state {node}` shows its table"
+            )
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             link.connect(_control_address(node))
@@ -79,6 +82,10 @@ class NetnsDriver:
     def entrance(self, node: str) -> Entrance:
         if self._is_bridge(node):
             raise NodeError(f"{node!r} is a kernel bridge and has no namespace of its own")
+        if node not in self._fabric.namespaces:
+            raise NodeError(
+                f"node {node!r} is stopped: it has no namespace", hint=f"`lab start {node}` starts it again"
+            )
         own = "/proc/self/ns/"
         user = _open(own + "user") if self._in_user_namespace else None
         return Entrance(user, _open(own + "mnt"), _open(own + "pid"), os.dup(self._fabric.namespaces[node]))
@@ -121,9 +128,6 @@ class NetnsDriver:
         if not data:
             raise DriverError("the warm parent died", hint="the lab cannot go on without it and goes down")
         message = json.loads(data)
-        if "started" in message:
-            self._pids[message["started"]] = message["pid"]
-            return []
         return [NodeExit(message["ended"], message["status"])]
 
     def _ask(self, request: dict[str, str], descriptors: list[int] | None = None) -> None:

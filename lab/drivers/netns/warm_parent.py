@@ -6,10 +6,10 @@ SOCK_SEQPACKET pair, one message per request, and hears of every end of an agent
 
     supervisor -> warm parent     {"start": node} with two descriptors: network namespace, listening control socket
                                   {"kill": node}
-    warm parent -> supervisor     {"started": node, "pid": pid}
-                                  {"ended": node, "status": exit code, or minus the signal}
+    warm parent -> supervisor     {"ended": node, "status": exit code, or minus the signal}
 
-Only this process reaps agents, so that a pid it sends a signal to is never somebody else's.
+It never waits for the supervisor to read, which may itself be waiting for this process to: what cannot be said at once
+waits in a list. Only this process reaps agents, so that a pid it sends a signal to is never somebody else's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -69,6 +70,7 @@ class _WarmParent:
         self._run = run
         self._epoch = epoch
         self._children: dict[int, str] = {}
+        self._unsaid: deque[dict[str, object]] = deque()
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def serve(self) -> None:
@@ -80,15 +82,19 @@ class _WarmParent:
         sqlog.prepare()
         gc.collect()
         gc.freeze()  # the collector must not touch, and so copy, the pages that all agents share
+        self._link.setblocking(False)
         poll = select.poll()
-        poll.register(self._link, select.POLLIN)
         poll.register(self._wakeup_read, select.POLLIN)
         while True:
+            poll.register(self._link, select.POLLIN | (select.POLLOUT if self._unsaid else 0))
             ready = dict(poll.poll())
             if self._wakeup_read in ready:
                 os.read(self._wakeup_read, 4096)
                 self._reap()
-            if self._link.fileno() in ready and not self._serve_one():
+            events = ready.get(self._link.fileno(), 0)
+            if events & select.POLLOUT:
+                self._say()
+            if events & ~select.POLLOUT and not self._serve_one():
                 return
 
     def _serve_one(self) -> bool:
@@ -117,7 +123,6 @@ class _WarmParent:
         os.close(namespace)
         os.close(listener)
         self._children[pid] = node
-        self._tell({"started": node, "pid": pid})
 
     def _become_agent(self, node: str, namespace: int, listener: int) -> NoReturn:
         status = 1
@@ -141,11 +146,15 @@ class _WarmParent:
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
-                return
+                break
             node = self._children.pop(pid, None)
             if node is not None:
-                self._tell({"ended": node, "status": os.waitstatus_to_exitcode(status)})
+                self._unsaid.append({"ended": node, "status": os.waitstatus_to_exitcode(status)})
+        self._say()
 
-    def _tell(self, message: dict[str, object]) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the supervisor has gone: so do we, at the
-            self._link.send(json.dumps(message).encode())  # next read, which finds the end of the pair
+    def _say(self) -> None:
+        """As much as the supervisor takes. One that has gone ends us at the next read."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            while self._unsaid:
+                self._link.send(json.dumps(self._unsaid[0]).encode())
+                self._unsaid.popleft()

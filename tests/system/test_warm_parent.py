@@ -1,0 +1,60 @@
+"""The warm parent: it never waits for a supervisor that does not read, and reports every end."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.drivers.netns import warm_parent
+from lab.model.load import loads
+from lab.plan.planner import make_plan
+
+NODES = 600
+"""More ends than the kernel keeps for a reader that does not come: it takes some 280 small messages."""
+
+
+class FailingAgent:
+    """Dies before it answers."""
+
+    def __init__(self, *_: object) -> None:
+        raise SystemExit(3)
+
+
+def test_ends_that_nobody_reads_block_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A supervisor that starts hundreds of agents reads only afterwards; both must not wait for each other."""
+    monkeypatch.setattr(warm_parent, "Agent", FailingAgent)
+    monkeypatch.setattr(warm_parent.syscalls, "setns", lambda *_: None)
+    names = [f"h{number}" for number in range(NODES)]
+    text = "nodes:\n" + "".join(f"  {name}:\n" for name in names) + "  s: switch\nlinks:\n"
+    plan = make_plan(loads(text + "".join(f"  - {name} -- s\n" for name in names)))
+    for name in names:
+        (tmp_path / "nodes" / name).mkdir(parents=True)
+    link, pid = warm_parent.fork_warm_parent(plan, tmp_path, 0, 0)
+    try:
+        link.settimeout(60)
+        with socket.socket(socket.AF_UNIX) as listener:
+            for name in names:
+                descriptors = [listener.fileno(), listener.fileno()]
+                socket.send_fds(link, [json.dumps({"start": name}).encode()], descriptors)
+        ended = [json.loads(link.recv(warm_parent.MESSAGE_LIMIT)) for _ in names]
+    finally:
+        link.close()
+        os.waitpid(pid, 0)
+    assert sorted(message["ended"] for message in ended) == sorted(names)
+    assert {message["status"] for message in ended} == {1}
+    assert (tmp_path / "nodes" / "h0" / "error.txt").read_text().endswith("SystemExit: 3\n")
+
+
+def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
+    plan = make_plan(loads("nodes: {a: , b: }\nlinks: [a -- b]"))
+    link, pid = warm_parent.fork_warm_parent(plan, tmp_path, 0, 0)
+    link.close()
+    deadline = time.monotonic() + 10
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        assert time.monotonic() < deadline, "the warm parent goes on without its supervisor"
+        time.sleep(0.01)
