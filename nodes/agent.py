@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from functools import partial
 from random import Random
 from time import monotonic_ns
 
@@ -48,12 +49,14 @@ class Agent:
         self.trace = self.recorder.trace
         self.trace(now, NodeStarted(config.kind, "started"))
         self.reactor = Reactor()
+        self.reactor.on_deadline = self._time_out
         self.device: Device | None = None
         self.runner: ApplicationRunner | None = None
         self.methods = AgentMethods(self)
         self._server = ControlServer(listener, self.reactor, self.methods.handle)
         self._sockets: list[PacketSocket] = []
         self._ports = {interface.name: number for number, interface in enumerate(config.interfaces)}
+        self._listens = config.stack == "kernel"
         self._ended = False
         if config.stack == "layerlab":
             self._open_device(now)
@@ -64,18 +67,18 @@ class Agent:
         self._open_sockets()
         self.device = build_device(self.config, Random(self.config.seed), self.trace, now)
         if isinstance(self.device, Stack):
-            self.runner = ApplicationRunner(self.device, self.trace)
+            self.runner = ApplicationRunner(self.device, self.trace, self.methods.ring)
             for application in self.config.applications:
                 self.runner.start(application.kind, application.options, now)
         self._monitor = LinkMonitor()
         self.reactor.add(self._monitor.fileno(), self._read_links)
-        self.reactor.on_deadline = self._time_out
 
     def _open_sockets(self) -> None:
         for port, interface in enumerate(self.config.interfaces):
-            opened = PacketSocket(interface.name)
+            opened = PacketSocket(interface.name, outgoing=self._listens)
             self._sockets.append(opened)
-            self.reactor.add(opened.fileno(), lambda port=port: self._read_frames(port))  # type: ignore[misc]
+            read = self._listen if self._listens else self._read_frames
+            self.reactor.add(opened.fileno(), partial(read, port))
 
     def run(self) -> None:
         """Until `shutdown` is asked for, or SIGTERM comes."""
@@ -101,6 +104,7 @@ class Agent:
         """Drain all outputs after an input; then set the timer for what is to come."""
         device, runner = self.device, self.runner
         if device is None:
+            self.reactor.set_deadline(self._next_deadline())
             return
         for _ in range(ROUNDS_PER_WAKE_UP):
             busy = runner is not None and runner.poll(now)
@@ -152,6 +156,13 @@ class Agent:
             device.receive(port, frame, now)
         self.pump(now)
 
+    def _listen(self, port: int) -> None:
+        """What the kernel's stack sends and receives goes into the capture."""
+        now = monotonic_ns()
+        for heard in self._sockets[port].listen_batch(FRAMES_PER_WAKE_UP):
+            self.recorder.frame(port, heard.frame, heard.time, inbound=heard.inbound)
+        self.pump(now)
+
     def _send(self, frames: list[tuple[int, bytes]], now: int) -> None:
         sockets = self._sockets
         if self.recorder.capturing:
@@ -166,13 +177,13 @@ class Agent:
             self.device.timeout(now)
         if self.runner is not None:
             self.runner.timeout(now)
-        flush = self.trace.flush_deadline
+        flush = self.recorder.flush_deadline
         if flush is not None and flush <= now:
             self.recorder.flush()
         self.pump(now)
 
     def _next_deadline(self) -> int | None:
-        candidates = [self.trace.flush_deadline]
+        candidates = [self.recorder.flush_deadline]
         if self.device is not None:
             candidates.append(self.device.deadline())
         if self.runner is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic_ns
 from typing import Any, Protocol
 
-from nodes.agent_sockets import SocketTable
+from nodes.agent_sockets import OutsideSocket, SocketTable
 from nodes.application.runner import ApplicationRunner
 from nodes.contract import PROTOCOL_VERSION, NodeConfig
 from nodes.device import Device
@@ -21,6 +21,7 @@ from nodes.io.control import Request
 from nodes.io.reactor import Reactor
 from nodes.stack import Stack
 from nodes.trace.sqlog import SqlogWriter
+from nodes.transport.endpoint import Endpoint
 
 Parameters = Mapping[str, Any]
 
@@ -103,6 +104,11 @@ class AgentMethods:
             else:
                 request.result(result)
 
+    def ring(self, endpoint: Endpoint, now: int) -> None:
+        """Something happened to a socket that belongs to no application: to one of a client's."""
+        if isinstance(endpoint.owner, OutsideSocket):
+            endpoint.owner.ready(now)
+
     def _runner(self) -> ApplicationRunner:
         runner = self._agent.runner
         if runner is None:
@@ -139,8 +145,13 @@ class AgentMethods:
         self._agent.pump(monotonic_ns())
 
     def _start(self, request: Request, params: Parameters) -> None:
-        number = self._runner().start(params["application"], params.get("options", {}), monotonic_ns())
-        request.result({"id": number})
+        runner = self._runner()
+        number = runner.start(params["application"], params.get("options", {}), monotonic_ns())
+        if runner.state(number) == "failed":  # at once: its port is taken
+            result = runner.result(number)
+            request.error(str(result["errno"]), str(result["error"]), str(result["hint"]))
+        else:
+            request.result({"id": number})
 
     def _stop(self, request: Request, params: Parameters) -> None:
         runner = self._runner()

@@ -43,7 +43,7 @@ class SocketTable:
             if "to" in params:
                 opened.connect(self._address(params["to"]), int(params["to_port"]), now)
             for group in params.get("groups", ()):
-                opened.join_group(parse_ip4(group), self._interface(params.get("interface")), now)
+                opened.join_group(parse_ip4(group), now, self._interface(params.get("interface")))
         except Exception:
             opened.close(now)
             raise

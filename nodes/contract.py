@@ -7,6 +7,7 @@ as JSON. Addresses are text (`10.0.0.1/24`, `02:5a:00:00:00:01`); an agent parse
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -121,17 +122,25 @@ _T = TypeVar("_T")
 def _decode(cls: type[_T], data: object, where: str) -> _T:
     if not isinstance(data, Mapping):
         raise ValueError(f"{where}: {type(data).__name__}, an object expected")
-    hints = typing.get_type_hints(cls)
+    described: Any = cls
+    hints = _hints(described)
     unknown = [name for name in data if name not in hints]
     if unknown:
         raise ValueError(f"{where}: unknown field {unknown[0]!r}")
-    missing = [name for name in _required(cls) if name not in data]
+    missing = [name for name in _required(described) if name not in data]
     if missing:
         raise ValueError(f"{where}: field {missing[0]!r} is missing")
     return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
 
 
-def _required(cls: type[Any]) -> list[str]:
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of a class's fields, which take longer to find than to use: a plan has thousands of interfaces."""
+    return typing.get_type_hints(cls)
+
+
+@functools.cache
+def _required(cls: Any) -> list[str]:
     absent = dataclasses.MISSING
     return [item.name for item in dataclasses.fields(cls) if item.default is absent and item.default_factory is absent]
 

@@ -194,7 +194,6 @@ class Stack:
             **self.ip.snapshot(now),
             "udp": self.udp.snapshot(now),
             "echo": self.echo.snapshot(now),
-            "hosts": {name: format_ip4(address) for name, address in self.hosts.items()},
         }
 
     # ------------------------------------------------------------------------------------------------------- dispatch

@@ -23,17 +23,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node of the lab.")]
 
 
-def which_lab(name: str | None) -> str:
-    """The lab that is meant: the named one, or the only one that is up. Raises StateError or UserInputError."""
+def which_lab(name: str | None, naming: str = "name one with --lab") -> str:
+    """The lab that is meant: the named one, or the only one that is up. `naming` is the hint where there are several.
+    Raises StateError or UserInputError."""
     if name is not None:
         return name
     running = registry.running()
     if not running:
         raise StateError("no lab is up", hint="`lab up TOPOLOGY` starts one")
     if len(running) > 1:
-        raise UserInputError(
-            f"several labs are up: {', '.join(running)}", hint=f"name one with --lab, or set {LAB_VARIABLE}"
-        )
+        raise UserInputError(f"several labs are up: {', '.join(running)}", hint=f"{naming}, or set {LAB_VARIABLE}")
     return running[0]
 
 
@@ -44,7 +43,9 @@ def open_lab(name: str | None) -> LabClient:
 def find_run(given: Path | None, lab: str | None) -> Run:
     """The run that is meant: a folder, the run of a lab that is up, or the latest one here."""
     if given is not None:
-        return Run(given)
+        run = Run(given)
+        run.facts()
+        return run
     running = registry.running()
     if lab in running or (lab is None and len(running) == 1):
         client = open_lab(lab)

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from lab.cli.ladder import print_ladder
-from lab.cli.output import print_note, print_table, progress_bar
+from lab.cli.output import print_note, print_table
+from lab.cli.progress import progress_bar
 from lab.cli.topology_file import plan_of
 from lab.engine.client import LabClient
 from lab.engine.ladder import Crossing, crossings
@@ -23,12 +24,14 @@ from nodes.trace.sqlog import read
 
 
 def main(
-    runs: Annotated[Path | None, typer.Option("--runs", help="Folder for the run.", show_default="./runs")] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="FOLDER", help="Folder for the run.", show_default="./runs")
+    ] = None,
 ) -> None:
     """Build a network of every kind of node, try it, and show what happened. Ends with 7 where something is wrong."""
     topology = _topology()
     plan = plan_of(topology, name=f"demo-{os.getpid()}", quiet=True)
-    print(f"1. Building {topology.name}: {len(plan.nodes)} nodes, {len(plan.links)} links")
+    print(f"1. Building {topology.name}: {len(plan.nodes)} nodes, {len(plan.links)} links", flush=True)
     with progress_bar() as progress:
         run = bring_up(plan, topology.read_text(), progress, runs=runs)
     verdicts: list[Verdict] = []
@@ -69,7 +72,7 @@ def _topology() -> Path:
 
 
 def _print(verdict: Verdict) -> None:
-    print(f"  {'pass' if verdict.passed else 'FAIL'}  {verdict.claim}\n        {verdict.numbers}")
+    print(f"  {'pass' if verdict.passed else 'FAIL'}  {verdict.claim}\n        {verdict.numbers}", flush=True)
 
 
 def _show_events(run: Run) -> None:

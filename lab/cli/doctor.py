@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from lab.cli.common import JsonOption
-from lab.cli.output import print_json, print_table
+from lab.cli.output import print_json, print_note, print_table, terminal_width, wrapped
 from lab.errors import EnvironmentLackError, UserInputError
 from lab.host.probe import Finding, probe
 
@@ -26,13 +27,21 @@ def main(
         print_table(["", "WHAT", "FOUND"], [(_mark(row), row.name, row.detail) for row in findings])
         for row in findings:
             if row.hint and not row.ok:
-                print(f"\n{row.name}: {row.hint}")
+                print(wrapped(f"\n{row.name}: {row.hint}", terminal_width(sys.stdout)))
+        print_note(_summary(findings))
     if require is not None:
         _check(findings, [name.strip() for name in require.split(",") if name.strip()])
 
 
 def _mark(finding: Finding) -> str:
-    return {True: "yes", False: "no", None: "?"}[finding.ok]
+    return {True: "yes", False: "no", None: "-"}[finding.ok]
+
+
+def _summary(findings: list[Finding]) -> str:
+    missing = [finding.name for finding in findings if finding.ok is False]
+    if missing:
+        return f"\nlabs cannot run here: {', '.join(missing)} missing"
+    return "\nlabs can run here; what has a - is optional"
 
 
 def _check(findings: list[Finding], required: list[str]) -> None:

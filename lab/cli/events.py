@@ -7,6 +7,7 @@ import fnmatch
 import heapq
 import json as json_module
 import queue
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from lab.cli.common import JsonOption, LabOption, find_run, open_lab
-from lab.cli.output import print_note
+from lab.cli.output import print_note, terminal_width, wrapped
 from lab.engine.client import AgentClient, LabClient
 from lab.engine.runs import Run
 from lab.errors import NodeError, UserInputError
@@ -26,11 +27,15 @@ Row = tuple[float, str, dict[str, Any]]
 
 
 def main(
-    nodes: Annotated[list[str] | None, typer.Argument(metavar="[NODE...]", help="Only these nodes.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only names like this pattern: `link:arp_*`.")] = None,
-    last: Annotated[int, typer.Option("--last", min=0, help="Only the newest so many; 0 is all.")] = 0,
+    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Only these nodes.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="PATTERN", help="Only events named so: `link:arp_*`.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", metavar="N", min=0, help="Only the newest so many; 0 is all.")] = 0,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Show new events as they happen.")] = False,
-    run: Annotated[Path | None, typer.Option("--run", help="A run's folder.", show_default="the latest")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="FOLDER", help="A run's folder.", show_default="the latest")
+    ] = None,
     lab: LabOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -39,11 +44,21 @@ def main(
     wanted: Iterable[Row] = (row for row in rows if name is None or fnmatch.fnmatch(row[2]["name"], name))
     if last and not follow:
         wanted = list(wanted)[-last:]
-    for time, node, event in wanted:
-        if json:
-            print(json_module.dumps({"node": node, **event}), flush=follow)
-        else:
-            print(f"{time / 1000:12.6f} {node:<8} {event['name']:<28} {_details(event['data'])}", flush=follow)
+    width = None if json else terminal_width(sys.stdout)
+    try:
+        for row in wanted:
+            print(wrapped(_line(row, json), width, indent=22), flush=follow)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        raise typer.Exit(130) from None  # the usual way to end it, no mistake
+
+
+def _line(row: Row, json: bool) -> str:
+    time, node, event = row
+    if json:
+        return json_module.dumps({"node": node, **event})
+    return f"{time / 1000:12.6f} {node:<8} {event['name']:<28} {_details(event['data'])}".rstrip()
 
 
 def _details(data: dict[str, Any]) -> str:
@@ -64,6 +79,8 @@ def _details(data: dict[str, Any]) -> str:
 def _recorded(run: Run, nodes: list[str] | None) -> Iterator[Row]:
     folders = sorted((run.folder / "nodes").glob("*/trace.sqlog"))
     known = [path.parent.name for path in folders]
+    if not known:
+        raise UserInputError(f"run {run.name} has no traces", hint="`trace: state` in the topology makes nodes record")
     for node in nodes or ():
         if node not in known:
             raise UserInputError(f"run {run.name} has no trace of a node {node!r}", hint=f"it has {', '.join(known)}")

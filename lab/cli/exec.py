@@ -15,10 +15,12 @@ SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
 
 def main(
     node: NodeArgument,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The command and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command and its arguments, after `--`.")],
     lab: LabOption = None,
 ) -> None:
     """Run a Linux command in a node's network namespace, on this terminal, and end with its exit code.
+
+    Example: `lab exec k -- ping -c 3 a`.
 
     The names of the lab's nodes resolve there. In a node with our stack the kernel has no addresses: commands see the
     interfaces, `tcpdump` for one, but the network is the stack's."""

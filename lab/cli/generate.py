@@ -22,8 +22,8 @@ _NUMBERS = {
 
 
 def main(
-    shape: Annotated[Shape, typer.Argument(metavar="SHAPE", help="star, line, ring, mesh, tree, fattree or graphml.")],
-    numbers: Annotated[list[str], typer.Argument(metavar="NUMBER...", help="N; for a tree DEPTH FANOUT; a file.")],
+    shape: Annotated[Shape, typer.Argument(metavar="SHAPE", help="What it looks like.")],
+    numbers: Annotated[list[str], typer.Argument(metavar="NUMBER", help="N; for a tree DEPTH FANOUT; a file.")],
     impl: Annotated[
         Literal["kernel", "stack"] | None,
         typer.Option("--impl", help="What switches are.", show_default="kernel; stack with --stp"),

@@ -13,8 +13,10 @@ from lab.errors import UserInputError
 
 def main(
     link: Annotated[str, typer.Argument(metavar="LINK", help="A link's name, as `lab plan` shows it.")],
-    state: Annotated[Literal["up", "down"] | None, typer.Argument(metavar="[up|down]", help="Its carrier.")] = None,
-    mtu: Annotated[int | None, typer.Option("--mtu", help="Its MTU in octets.", show_default=False)] = None,
+    state: Annotated[Literal["up", "down"] | None, typer.Argument(metavar="up|down", help="Its carrier.")] = None,
+    mtu: Annotated[
+        int | None, typer.Option("--mtu", metavar="N", help="Its MTU in octets.", show_default=False)
+    ] = None,
     lab: LabOption = None,
 ) -> None:
     """Take a link down, as if its cable were pulled, or up again; or change the MTU of both ends."""

@@ -6,20 +6,21 @@ Data goes to standard output, messages to standard error. A command fails with t
 
 from __future__ import annotations
 
-import functools
 import importlib
-import inspect
+import io
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from lab import __version__
 from lab.cli.output import print_error
 from lab.errors import LabError
+from lab.model.errors import did_you_mean
 from nodes.errors import StackError
 
 COMMANDS = {
@@ -65,40 +66,42 @@ class LazyGroup(TyperGroup):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _command(function: Callable[..., None], name: str, settings: dict[str, Any]) -> Any:
-    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    single.command(name, **settings)(_guarded(function))
-    return typer.main.get_command(single)
+class CtrlCError(LabError):
+    """Ctrl-C, which is no mistake of anybody."""
+
+    exit_code = 130
 
 
-def _guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """The function, ending with message, hint and exit code where it raises one of our errors."""
+class Command(TyperCommand):
+    """Writes its arguments as manuals do: `NODE [SECTION]`, `FILE...`. Ends in the ways that typer would hide."""
 
-    @functools.wraps(function)
-    def run(*arguments: Any, **options: Any) -> None:
+    def invoke(self, ctx: Any) -> Any:
         try:
-            function(*arguments, **options)
-        except LabError as error:
-            print_error(error.message, error.hint)
-            raise typer.Exit(error.exit_code) from error
-        except StackError as error:
-            print_error(error.message, error.hint)
-            raise typer.Exit(2) from error
+            return super().invoke(ctx)
         except KeyboardInterrupt:
-            print_error("interrupted")
-            raise typer.Exit(130) from None
+            raise CtrlCError("interrupted") from None
         except BrokenPipeError:  # the reader of our output has gone: nobody is left to tell
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(141) from None
 
-    run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
-    return run
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = ["[OPTIONS]"]
+        for parameter in self.get_params(ctx):
+            if parameter.param_type_name == "argument":
+                name = f"{parameter.metavar}{'...' if parameter.nargs == -1 else ''}"
+                pieces.append(name if parameter.required else f"[{name}]")
+        return pieces
+
+
+def _command(function: Callable[..., None], name: str, settings: dict[str, Any]) -> Any:
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(name, cls=Command, **settings)(function)
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(
     cls=LazyGroup,
     name="lab",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -112,15 +115,74 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _lab(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    context: typer.Context,
+    version: bool = typer.Option(  # noqa: ARG001 - its callback does it
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """Emulated networks from one YAML file, every node with a TCP/IP stack written in Python."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""click's, whether typer imports click or carries it along."""
+_PLAIN = (
+    (r"Value error, ", ""),
+    (r"\s*Input should be a valid integer\b.*", " a whole number expected"),
+    (r"\s*Input should be a valid number\b.*", " a number expected"),
+    (r"Input should be less than or equal to (\S+)", r"at most \1 is possible"),
+    (r"Input should be greater than or equal to (\S+)", r"at least \1 is possible"),
+)
+"""Words of pydantic, which typer uses, and what they mean to a person at a command line."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command, and its exit code. Errors become a message and a hint."""
+    try:
+        code = app(list(arguments), prog_name="lab", standalone_mode=False)
+        sys.stdout.flush()
+    except LabError as error:
+        if isinstance(error, CtrlCError) and sys.stderr.isatty():
+            print(file=sys.stderr)  # after the ^C that the terminal shows
+        print_error(error.message, error.hint)
+        return error.exit_code
+    except StackError as error:
+        print_error(error.message, error.hint)
+        return 2
+    except UsageError as error:
+        print_error(*usage_words(error))
+        return 2
+    except BrokenPipeError:  # what was still buffered
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code if isinstance(code, int) else 0
+
+
+def usage_words(error: Any) -> tuple[str, str]:
+    """Message and hint for a command line that makes no sense."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    for pattern, words in _PLAIN:
+        message = re.sub(pattern, words, message)
+    message = message[:1].lower() + message[1:]
+    unknown = re.fullmatch(r"no such command '(.*)'", message)
+    if unknown:
+        hint = did_you_mean(unknown[1], list(COMMANDS), " ").strip()
+        return message, f"{hint} `lab --help` lists the commands".lstrip()
+    if error.ctx is None:
+        return message, "`lab --help` lists the commands"
+    usage = " ".join(error.ctx.command.collect_usage_pieces(error.ctx))
+    return message, f"{error.ctx.command_path} {usage}; `{error.ctx.command_path} --help` explains"
 
 
 def main() -> None:
-    app(prog_name="lab")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an encoding that lacks a character stops no command
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,40 +1,41 @@
 """How commands speak: tables and JSON to standard output, messages to standard error.
 
-Colour is only ever an addition; what matters is also said in words. Width follows the terminal, and 80 columns are
-enough for every table.
+Bold and colour are only ever an addition; what matters is also said in words. On a terminal, lines fit its width, and
+80 columns are enough for every table; elsewhere no line is cut or wrapped, so that programs can read them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import shutil
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
-PROGRESS_AFTER = 1.0
-"""Seconds that work may take before a progress bar appears."""
+GAP = 2
+"""Spaces between the columns of a table."""
+NARROWEST = 12
+"""Columns of a table are not folded to less."""
 
 
 def print_error(message: str, hint: str = "") -> None:
     """`error: ...`, and its hint on a line of its own."""
-    print(f"error: {message}", file=sys.stderr)
+    _say(f"error: {message}")
     if hint:
-        print(f"  hint: {hint}", file=sys.stderr)
+        _say(f"  hint: {hint}")
 
 
 def print_warning(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    _say(f"warning: {message}")
 
 
 def print_note(message: str) -> None:
     """A message for people that is not data."""
-    print(message, file=sys.stderr)
+    _say(message)
 
 
 def print_json(value: object) -> None:
@@ -47,52 +48,86 @@ def milliseconds(nanoseconds: float) -> str:
     return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
-def table_width() -> int:
-    """Columns that a table may have: those of the terminal, and many where nobody looks at one."""
-    console = Console()
-    return console.width if console.is_terminal else 200
+def counted(number: int, noun: str) -> str:
+    """`1 link`, `2 links`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """Columns of the terminal that `stream` is; None where it is none."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table without frames, so that it can be read, cut and searched. Columns named with a leading `>` are aligned
-    to the right. Without a terminal, lines are not cut."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(width=400, highlight=False)
-    console.print(table)
+    to the right. Without a terminal, lines are as long as they are."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    head, *lines = table_lines(columns, cells, terminal_width(sys.stdout))
+    print(f"\x1b[1m{head}\x1b[0m" if _may_be_bold() else head)
+    for line in lines:
+        print(line)
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call with (what, done, total). A bar appears on a terminal once the work has taken a second."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    tasks: dict[str, int] = {}
-    begun = time.monotonic()
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """The lines of a table, its head first, none with spaces at its end. Where they are wider than `width`, the widest
+    columns are folded, first those of words and paths."""
+    right = [name.startswith(">") for name in columns]
+    table = [[name.removeprefix(">") for name in columns], *rows]
+    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
+    excess = sum(widths) + GAP * (len(widths) - 1) - (width or 1 << 30)
+    text = [any(" " in row[index] or row[index].startswith("/") for row in rows) for index in range(len(columns))]
+    for index in sorted(range(len(columns)), key=lambda index: (not text[index], -widths[index])):
+        cut = max(0, min(excess, widths[index] - NARROWEST))
+        widths[index] -= cut
+        excess -= cut
+    return [line for row in table for line in _row_lines(row, widths, right)]
 
-    def update(what: str, done: int, total: int) -> None:
-        if not console.is_terminal or time.monotonic() - begun < PROGRESS_AFTER:
-            return
-        bar.start()
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done)  # type: ignore[arg-type]
 
-    try:
-        yield update
-    finally:
-        if tasks:  # stopping a bar that never started prints an empty line
-            bar.stop()
+def _row_lines(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
+    cells = [_folded(cell, width) for cell, width in zip(row, widths, strict=True)]
+    lines = []
+    for number in range(max(map(len, cells))):
+        texts = [cell[number] if number < len(cell) else "" for cell in cells]
+        parts = [
+            text.rjust(width) if is_right else text.ljust(width)
+            for text, width, is_right in zip(texts, widths, right, strict=True)
+        ]
+        lines.append((" " * GAP).join(parts).rstrip())
+    return lines
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width`, broken after a space or a slash where there is one."""
+    lines = [""]
+    for word in re.findall(r"[^ /]*[ /]|[^ /]+", text):
+        if lines[-1] and len(lines[-1]) + len(word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+        while len(lines[-1].rstrip()) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return [line.rstrip() for line in lines]
+
+
+def wrapped(text: str, width: int | None, indent: int = 2) -> str:
+    """`text` with its lines wrapped at words, what follows indented by `indent` more; None wraps nothing."""
+    if width is None:
+        return text
+    lines = []
+    for line in text.splitlines():
+        own = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=own + " " * indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    """One message, after all data that were printed before it."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    print(wrapped(text, terminal_width(sys.stderr), indent=4), file=sys.stderr, flush=True)
+
+
+def _may_be_bold() -> bool:
+    """https://no-color.org"""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -15,13 +15,21 @@ from lab.errors import VerdictError
 def main(
     source: Annotated[str, typer.Argument(metavar="NODE", help="The node that asks.")],
     destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="A node, or an address.")],
-    count: Annotated[int, typer.Option("-c", "--count", min=1, max=100_000, help="How many requests.")] = 4,
-    interval: Annotated[float, typer.Option("-i", "--interval", min=0.001, help="Seconds between requests.")] = 1.0,
-    size: Annotated[int, typer.Option("-s", "--size", min=0, max=65_507, help="Octets of data in each.")] = 56,
-    ttl: Annotated[int, typer.Option("-t", "--ttl", min=1, max=255, help="Time to live.")] = 64,
+    count: Annotated[
+        int, typer.Option("-c", "--count", metavar="N", min=1, max=100_000, help="How many requests.")
+    ] = 4,
+    interval: Annotated[
+        float, typer.Option("-i", "--interval", metavar="SECONDS", min=0.001, help="Seconds between requests.")
+    ] = 1.0,
+    size: Annotated[
+        int, typer.Option("-s", "--size", metavar="N", min=0, max=65_507, help="Octets of data in each.")
+    ] = 56,
+    ttl: Annotated[int, typer.Option("-t", "--ttl", metavar="N", min=1, max=255, help="Time to live.")] = 64,
     dont_fragment: Annotated[bool, typer.Option("-D", "--dont-fragment", help="Forbid fragmentation.")] = False,
     broadcast: Annotated[bool, typer.Option("-b", "--broadcast", help="Allow a broadcast address.")] = False,
-    timeout: Annotated[float, typer.Option("-W", "--timeout", min=0.001, help="Seconds to wait for a reply.")] = 2.0,
+    timeout: Annotated[
+        float, typer.Option("-W", "--timeout", metavar="SECONDS", min=0.001, help="Seconds to wait for a reply.")
+    ] = 2.0,
     lab: LabOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -60,7 +68,7 @@ def _show(event: dict[str, Any]) -> None:
             )
         case "error":
             mtu = f" (mtu {event['mtu']})" if "mtu" in event else ""
-            print(f"from {event['source']}: seq={event['sequence']} {event['error']}{mtu}")
+            print(f"from {event['source']}: seq={event['sequence']} {event['error'].replace('_', ' ')}{mtu}")
         case "timeout":
             print(f"seq={event['sequence']} no reply in time")
 

@@ -7,13 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from lab.cli.common import JsonOption
-from lab.cli.output import print_json, print_note, print_table
+from lab.cli.output import print_json, print_note, print_table, print_warning
 from lab.engine import registry
 from lab.engine.client import LabClient
+from lab.errors import LabError, StateError
+
+PATIENCE = 3.0
+"""Seconds for a supervisor's answer. It needs milliseconds, except while a large lab comes up."""
 
 
 def main(
-    lab: Annotated[str | None, typer.Argument(metavar="[LAB]", help="Show the nodes of this lab.")] = None,
+    lab: Annotated[str | None, typer.Argument(metavar="LAB", help="Show the nodes of this lab.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the labs that are up; with a name, the nodes and links of that lab."""
@@ -24,16 +28,26 @@ def main(
 
 
 def _list_labs(json: bool) -> None:
-    rows = [_status(name) for name in registry.running()]
+    rows: list[dict[str, Any]] = []
+    silent: list[LabError] = []
+    for name in registry.running():
+        try:
+            rows.append(_status(name))
+        except StateError:  # gone since
+            continue
+        except LabError as error:  # just coming up, or stuck: the others are still worth a line
+            silent.append(error)
     if json:
         print_json(rows)
     elif rows:
         cells = [
             (row["lab"], row["driver"], _count(row), len(row["links"]), row["supervisor"], row["run"]) for row in rows
         ]
-        print_table(["LAB", "DRIVER", "NODES", ">LINKS", ">SUPERVISOR", "RUN"], cells)
-    else:
+        print_table(["LAB", "DRIVER", "NODES", ">LINKS", ">PID", "RUN"], cells)
+    elif not silent:
         print_note("no lab is up")
+    for failure in silent:
+        print_warning(failure.message)
 
 
 def _show_lab(lab: str, json: bool) -> None:
@@ -54,7 +68,7 @@ def _show_lab(lab: str, json: bool) -> None:
 
 
 def _status(lab: str) -> dict[str, Any]:
-    client = LabClient(lab)
+    client = LabClient(lab, timeout=PATIENCE)
     try:
         return {**client.status(), "supervisor": client.supervisor_pid}
     finally:

@@ -14,8 +14,8 @@ from nodes.application import catalogue
 
 def main(
     node: NodeArgument,
-    application: Annotated[str | None, typer.Argument(metavar="[APPLICATION]", help="What to start in it.")] = None,
-    options: Annotated[list[str] | None, typer.Argument(metavar="[OPTION=VALUE...]", help="Its options.")] = None,
+    application: Annotated[str | None, typer.Argument(metavar="APPLICATION", help="What to start in it.")] = None,
+    options: Annotated[list[str] | None, typer.Argument(metavar="OPTION=VALUE", help="Its options.")] = None,
     lab: LabOption = None,
 ) -> None:
     """Start a node that was stopped or died; or start an application in a running node.

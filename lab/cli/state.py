@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from lab.cli.common import JsonOption, LabOption, NodeArgument, open_lab
-from lab.cli.output import print_json, print_table, table_width
+from lab.cli.output import milliseconds, print_json, print_table, terminal_width
 from lab.engine.client import LabClient
 from lab.errors import UserInputError
 
 KEYS = ("name", "address", "mac", "prefix", "destination", "interface", "id")
 """Fields that say which row it is, the best first."""
+PAPER = 200
+"""Columns of a table where no terminal says how many there are."""
+DURATIONS = ("duration", "expires_in", "jitter", "rtt")
+"""Fields in nanoseconds where they are whole numbers; also those that begin with `rtt_`."""
 
 
 def main(
     node: NodeArgument,
-    section: Annotated[str | None, typer.Argument(metavar="[SECTION]", help="Only this part: `routes`.")] = None,
+    section: Annotated[str | None, typer.Argument(metavar="SECTION", help="Only this part: `routes`.")] = None,
     lab: LabOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a node's state: interfaces, ARP, routes, sockets, counters; a switch's table; a kernel's addresses."""
+    """Show a node's state: interfaces, ARP, routes, sockets, counters; a switch's table; a kernel's addresses.
+
+    Counters that are zero are left out; --json has everything, and times in nanoseconds."""
     state = _state_of(open_lab(lab), node)
     if section is not None:
         if section not in state:
@@ -30,7 +37,7 @@ def main(
     if json:
         print_json(state)
     else:
-        for title, value in state.items():
+        for title, value in sorted(state.items(), key=lambda item: isinstance(item[1], dict | list)):
             _show(title, value)
 
 
@@ -51,24 +58,34 @@ def _show(title: str, value: Any) -> None:
     match value:
         case [dict(), *_]:
             print(f"\n{title}")
-            _table(value)
+            _table(title, value)
         case dict() if value:
             print(f"\n{title}")
             flat = {key: item for key, item in value.items() if not isinstance(item, dict | list)}
             if flat:
-                print_table(["NAME", ">VALUE"], flat.items())
+                _record(flat)
             for key, item in value.items():
                 if isinstance(item, dict | list) and item:
                     _show(f"{title}.{key}", item)
         case [] | {}:
             print(f"\n{title}\nnone")
         case list():
-            print(f"{title}: {' '.join(map(str, value))}")
+            print(f"\n{title}: {' '.join(map(str, value))}")
         case _:
-            print(f"{title}: {value}")
+            print(f"{title}: {_cell(value)}")
 
 
-def _table(rows: list[Any]) -> None:
+def _record(record: dict[str, Any]) -> None:
+    """Names and values; of counters, those that have counted."""
+    if all(type(value) is int for value in record.values()):
+        record = {name: value for name, value in record.items() if value}
+    if record:
+        print_table(["NAME", "VALUE"], [(name, _cell(value, name)) for name, value in record.items()])
+    else:
+        print("all zero")
+
+
+def _table(title: str, rows: list[Any]) -> None:
     """Fields whose values fit a cell are columns, in as many tables as the width needs, each with the row's name; what
     does not fit a cell follows below, under the row's name."""
     columns = list(dict.fromkeys(key for row in rows for key, value in row.items() if not _is_nested(value)))
@@ -79,17 +96,17 @@ def _table(rows: list[Any]) -> None:
         others = others[len(chosen) :]
         print_table(
             [name.upper() for name in (key, *chosen)],
-            [[_cell(row.get(name)) for name in (key, *chosen)] for row in rows],
+            [[_cell(row.get(name), name) for name in (key, *chosen)] for row in rows],
         )
-    for number, row in enumerate(rows):
+    for row in rows:
         for name, value in row.items():
             if _is_nested(value):
-                _show(f"{row.get('name', number)}.{name}", value)
+                _show(f"{title}.{row.get(key, '')}.{name}", value)
 
 
 def _that_fit(rows: list[Any], key: str, columns: list[str]) -> list[str]:
     """The first columns, at least one, that fit the width together with the key."""
-    left = table_width() - _width(rows, key)
+    left = (terminal_width(sys.stdout) or PAPER) - _width(rows, key)
     chosen: list[str] = []
     for column in columns:
         left -= _width(rows, column)
@@ -100,7 +117,7 @@ def _that_fit(rows: list[Any], key: str, columns: list[str]) -> list[str]:
 
 
 def _width(rows: list[Any], column: str) -> int:
-    return max(len(column), *(len(_cell(row.get(column))) for row in rows)) + 2
+    return max(len(column), *(len(_cell(row.get(column), column)) for row in rows)) + 2
 
 
 def _is_nested(value: object) -> bool:
@@ -109,13 +126,17 @@ def _is_nested(value: object) -> bool:
     )
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, name: str = "") -> str:
     match value:
-        case None | [] | {}:
+        case None | [] | {} | "":
             return "-"
         case list():
             return " ".join(map(str, value))
         case True | False:
             return "yes" if value else "no"
+        case int() if name in DURATIONS or name.startswith("rtt_"):
+            return f"{value / 1e9:.0f} s" if value >= 10_000_000_000 else f"{milliseconds(value)} ms"
+        case float():
+            return f"{value:.6g}"
         case _:
             return str(value)

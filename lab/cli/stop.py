@@ -12,7 +12,7 @@ from lab.cli.output import print_json, print_note
 
 def main(
     node: NodeArgument,
-    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", help="An application, by its number.")] = None,
+    number: Annotated[int | None, typer.Argument(metavar="NUMBER", help="An application, by its number.")] = None,
     kill: Annotated[bool, typer.Option("--kill", help="End the node's agent by SIGKILL.")] = False,
     lab: LabOption = None,
     json: JsonOption = False,

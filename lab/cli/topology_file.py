@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic_core import PydanticCustomError
 
 from lab.cli.output import print_warning
 from lab.errors import UserInputError
@@ -15,9 +16,12 @@ from lab.plan.planner import make_plan
 from lab.plan.values import Plan
 
 TopologyArgument = Annotated[
-    Path, typer.Argument(metavar="TOPOLOGY", help="A topology file (YAML).", show_default=False)
+    Path, typer.Argument(metavar="TOPOLOGY", help="A topology file (YAML).", show_default=False, readable=False)
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Replaces the file's seed.", show_default=False)]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", min=0, max=(1 << 64) - 1, help="Replaces the file's seed.", show_default=False),
+]
 
 
 def plan_of(path: Path, seed: int | None = None, *, name: str | None = None, quiet: bool = False) -> Plan:
@@ -36,5 +40,5 @@ def checked_name(name: str) -> str:
     """A name for a lab, as topology files allow it. Raises UserInputError."""
     try:
         return node_name(name)
-    except ValueError as error:
-        raise UserInputError(f"--name {name!r}: {error}") from None
+    except PydanticCustomError as error:
+        raise UserInputError(f"--name: {error.message()}", hint=str((error.context or {}).get("hint", ""))) from None

@@ -15,10 +15,12 @@ from lab.errors import VerdictError
 def main(
     source: Annotated[str, typer.Argument(metavar="NODE", help="The node that asks.")],
     destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="A node, or an address.")],
-    max_hops: Annotated[int, typer.Option("-m", "--max-hops", min=1, max=255, help="Hops to try.")] = 30,
-    probes: Annotated[int, typer.Option("-q", "--probes", min=1, max=10, help="Probes for each hop.")] = 3,
+    max_hops: Annotated[int, typer.Option("-m", "--max-hops", metavar="N", min=1, max=255, help="Hops to try.")] = 30,
+    probes: Annotated[int, typer.Option("-q", "--probes", metavar="N", min=1, max=10, help="Probes for each hop.")] = 3,
     method: Annotated[Literal["udp", "icmp"], typer.Option("--method", help="What the probes are.")] = "udp",
-    timeout: Annotated[float, typer.Option("-W", "--timeout", min=0.001, help="Seconds to wait for a reply.")] = 2.0,
+    timeout: Annotated[
+        float, typer.Option("-W", "--timeout", metavar="SECONDS", min=0.001, help="Seconds to wait for a reply.")
+    ] = 2.0,
     lab: LabOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -46,11 +48,13 @@ def _row(hop: dict[str, Any], names: dict[str, str]) -> tuple[object, ...]:
     """One line of a hop: the routers that answered, whose they are, and the time of each probe."""
     addresses = list(dict.fromkeys(probe["address"] for probe in hop["probes"] if probe["address"]))
     nodes = [names.get(address, "-") for address in addresses]
-    times = [_time(probe) for probe in hop["probes"]]
-    return hop["hop"], " ".join(addresses) or "*", " ".join(nodes) or "-", "  ".join(times)
+    return hop["hop"], " ".join(addresses) or "*", " ".join(nodes) or "-", _times(hop["probes"])
 
 
-def _time(probe: dict[str, Any]) -> str:
-    if probe["rtt"] is None:
-        return probe.get("mark") or "*"
-    return f"{milliseconds(probe['rtt'])} ms {probe.get('mark', '')}".rstrip()
+def _times(probes: list[dict[str, Any]]) -> str:
+    """The time of each probe, and what a router said; once, where all were told the same."""
+    marks = [probe.get("mark", "").replace("_", " ") for probe in probes]
+    times = ["*" if probe["rtt"] is None else f"{milliseconds(probe['rtt'])} ms" for probe in probes]
+    if len(set(marks)) == 1:
+        return f"{'  '.join(times)}  {marks[0]}".rstrip()
+    return "  ".join(f"{time} {mark}".rstrip() for time, mark in zip(times, marks, strict=True))

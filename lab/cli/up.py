@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from lab.cli.common import JsonOption
-from lab.cli.output import print_json, print_note, progress_bar
+from lab.cli.output import counted, print_json, print_note
+from lab.cli.progress import progress_bar
 from lab.cli.topology_file import SeedOption, TopologyArgument, plan_of
 from lab.engine.launch import bring_up
 
@@ -17,8 +18,12 @@ from lab.engine.launch import bring_up
 def main(
     topology: TopologyArgument,
     seed: SeedOption = None,
-    name: Annotated[str | None, typer.Option("--name", help="Another name for the lab.", show_default=False)] = None,
-    runs: Annotated[Path | None, typer.Option("--runs", help="Folder for the run.", show_default="./runs")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Another name for the lab.", show_default=False)
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="FOLDER", help="Folder for the run.", show_default="./runs")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Build the network of a topology file and start every node.
@@ -32,5 +37,7 @@ def main(
     if json:
         print_json({"lab": plan.lab, "run": str(run.folder), "nodes": len(plan.nodes), "seconds": round(seconds, 3)})
         return
-    print_note(f"lab {plan.lab} is up: {len(plan.nodes)} nodes, {len(plan.links)} links, {seconds:.1f} s")
+    print_note(
+        f"lab {plan.lab} is up: {counted(len(plan.nodes), 'node')}, {counted(len(plan.links), 'link')}, {seconds:.1f} s"
+    )
     print_note(f"it records to {run.folder}")

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from lab.cli.output import print_error, print_note
+from lab.cli.output import counted, print_error, print_note
 from lab.cli.topology_file import plan_of
 from lab.errors import LabError
 
 
 def main(
-    topologies: Annotated[list[Path], typer.Argument(metavar="TOPOLOGY...", help="Topology files (YAML).")],
+    topologies: Annotated[
+        list[Path], typer.Argument(metavar="TOPOLOGY", help="Topology files (YAML).", readable=False)
+    ],
 ) -> None:
     """Check topology files and say everything that is wrong with them. Nothing is created."""
     code = 0
@@ -24,6 +26,6 @@ def main(
             print_error(error.message, error.hint)
             code = error.exit_code
         else:
-            print_note(f"{topology}: valid, {len(plan.nodes)} nodes, {len(plan.links)} links")
+            print_note(f"{topology}: valid, {counted(len(plan.nodes), 'node')}, {counted(len(plan.links), 'link')}")
     if code:
         raise typer.Exit(code)

@@ -13,6 +13,9 @@ from lab.errors import DriverError, EnvironmentLackError, LabError, NodeError, S
 from nodes.io.control import ControlClient, ControlError
 
 _SUPERVISOR_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 10.0
+"""Seconds for an agent's answer; a method that waits itself needs more."""
+
 _BY_CODE: dict[str, type[LabError]] = {
     f"exit_{kind.exit_code}": kind
     for kind in (UserInputError, StateError, EnvironmentLackError, DriverError, NodeError)
@@ -44,12 +47,12 @@ class Namespaces:
 class LabClient:
     """Raises StateError where the lab is not up, and the supervisor's own errors from every method."""
 
-    def __init__(self, lab: str) -> None:
+    def __init__(self, lab: str, timeout: float = _SUPERVISOR_TIMEOUT) -> None:
         link = registry.connect(lab)
         self.lab = lab
         self.supervisor_pid = registry.peer_credentials(link)[0]
         try:
-            self._control = ControlClient(link, timeout=_SUPERVISOR_TIMEOUT)
+            self._control = ControlClient(link, timeout=timeout)
         except ControlError as error:
             raise DriverError(f"the supervisor of lab {lab!r} does not answer: {error.message}") from error
 
@@ -114,9 +117,10 @@ class AgentClient:
     def close(self) -> None:
         self._control.close()
 
-    def call(self, method: str, timeout: float = 10.0, **params: Any) -> dict[str, Any]:
+    def call(self, method: str, /, within: float = ANSWER_TIMEOUT, **params: Any) -> dict[str, Any]:
+        """One request and its result. `within` (s) bounds the wait for it."""
         with self._errors():
-            return self._control.call(method, params, timeout=timeout)[0]
+            return self._control.call(method, params, timeout=within)[0]
 
     def stream(self, method: str, params: Mapping[str, Any]) -> Generator[dict[str, Any], None, dict[str, Any]]:
         """Events as they come; a generator whose return value is the result."""
@@ -136,7 +140,7 @@ class AgentClient:
             if error.code in ("closed", "timeout"):
                 hint = "`lab ps LAB` shows whether it runs"
                 raise NodeError(f"node {self.node!r} does not answer: {error.message}", hint=hint) from error
-            kind = UserInputError if error.code in ("EINVAL", "bad-params") else NodeError
+            kind = UserInputError if error.code in ("EINVAL", "ESRCH", "bad-params") else NodeError
             raise kind(f"{self.node}: {error.message}", hint=error.hint) from error
 
 

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 from lab.drivers.base import Driver, NodeExit
-from lab.errors import NodeError, StateError
+from lab.errors import NodeError, StateError, UserInputError
 from lab.plan.values import Plan
 from nodes.io.control import ControlClient, ControlError
 
@@ -33,7 +33,7 @@ class NodeTable:
 
     def entry(self, name: str) -> NodeEntry:
         if name not in self.entries:
-            raise NodeError(f"no node {name!r} in this lab", hint=f"its nodes: {', '.join(sorted(self.entries))}")
+            raise UserInputError(f"no node {name!r} in this lab", hint=f"its nodes: {', '.join(sorted(self.entries))}")
         return self.entries[name]
 
     def has_agent(self, name: str) -> bool:

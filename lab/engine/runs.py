@@ -56,14 +56,22 @@ class Run:
         suffix."""
         base = (parent or runs_folder()) / f"{plan.lab}-{dt.datetime.now().astimezone():%Y%m%d-%H%M%S}"
         run = cls(_new_folder(base))
-        for node in plan.nodes:
-            run._make(run.node_folder(node.name))
-        if source:
-            run._write("topology.yml", source)
-        run._write("plan.json", json.dumps(plan_to_dict(plan), indent=1) + "\n")
-        facts = {"lab": plan.lab, "driver": driver, "seed": plan.seed, "versions": versions(), "started": timestamp()}
-        run._write("run.json", json.dumps({**facts, "ended": None, "outcome": "running"}, indent=1) + "\n")
+        try:
+            run._begin(plan, driver, source)
+        except BaseException:  # a disk that is full, or Ctrl-C
+            _remove(run.folder)
+            raise
         return run
+
+    def _begin(self, plan: Plan, driver: str, source: str) -> None:
+        for node in plan.nodes:
+            self._make(self.node_folder(node.name))
+        if source:
+            self._write("topology.yml", source)
+        self._write("supervisor.log", "")
+        self._write("plan.json", json.dumps(plan_to_dict(plan), indent=1) + "\n")
+        facts = {"lab": plan.lab, "driver": driver, "seed": plan.seed, "versions": versions(), "started": timestamp()}
+        self._write("run.json", json.dumps({**facts, "ended": None, "outcome": "running"}, indent=1) + "\n")
 
     @property
     def name(self) -> str:
@@ -122,6 +130,13 @@ def _new_folder(base: Path) -> Path:
             raise _no_disk(folder, error) from error
         return folder
     raise EnvironmentLackError(f"{base}: a hundred runs in one second")
+
+
+def _remove(folder: Path) -> None:
+    """A folder that was just made, with what is in it."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()
 
 
 def _no_disk(path: Path, error: OSError) -> EnvironmentLackError:

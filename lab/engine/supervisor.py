@@ -72,15 +72,18 @@ class Supervisor:
         server = ControlServer(listener, self.reactor, methods.handle)
         for number in (signal.SIGTERM, signal.SIGHUP):
             self.reactor.add_signal(number, self.reactor.stop)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # the starter closes its end as soon as it hears the next word
         self._say({"up": self.run.name})
-        self._forget_starter()
+        self._starter.close()
         self.reactor.run()
         server.close()
 
-    def go_down(self) -> None:
-        """Ask every agent to write its state and end; take everything away."""
+    def go_down(self, *, orderly: bool) -> None:
+        """Take everything away. When `orderly`, every agent is first asked to write its state and end; after a failure
+        nobody is, because what is left of the lab has to be gone at once."""
         signal.signal(signal.SIGIO, signal.SIG_IGN)
-        self.nodes.shut_down_all()
+        if orderly:
+            self.nodes.shut_down_all()
         self.driver.destroy()
 
     def _note_exits(self, exits: list[NodeExit]) -> None:
@@ -94,10 +97,6 @@ class Supervisor:
         fcntl.fcntl(self._starter, fcntl.F_SETFL, fcntl.fcntl(self._starter, fcntl.F_GETFL) | os.O_ASYNC)
         if select.select([self._starter], [], [], 0)[0]:
             _starter_is_gone()
-
-    def _forget_starter(self) -> None:
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
-        self._starter.close()
 
     def _progress(self, what: str, done: int, total: int) -> None:
         if done == total or done % 10 == 0:
@@ -138,7 +137,7 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
         raise
     finally:
         if supervisor is not None:
-            supervisor.go_down()
+            supervisor.go_down(orderly=ending["outcome"] == "down")
         registry.remove_record(lab)
         run.finish(**ending)
 

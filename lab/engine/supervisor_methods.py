@@ -83,7 +83,7 @@ class SupervisorMethods:
                     "state": entry.state,
                     "exit_status": entry.exit_status,
                     "agent": self._nodes.has_agent(node.name),
-                    "addresses": [address for interface in node.interfaces for address in interface.addresses],
+                    "addresses": plan.addresses_of(node.name),
                 }
             )
         links = [

@@ -50,7 +50,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
         return Plan(
             lab=data["lab"],
             seed=data["seed"],
-            nodes=tuple(contract.from_json({**node, "hosts": hosts}) for node in data["nodes"]),
+            nodes=tuple(replace(contract.from_json({**node, "hosts": {}}), hosts=hosts) for node in data["nodes"]),
             links=tuple(LinkPlan(**{**link, "a": End(**link["a"]), "b": End(**link["b"])}) for link in data["links"]),
             segments=tuple(_segment_from_dict(segment) for segment in data["segments"]),
             description=data["description"],
@@ -65,9 +65,7 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
 def plan_rows(plan: Plan) -> list[Table]:
     """The plan as tables: nodes, links, segments, routes."""
     return [
-        Table(
-            "Nodes", ("node", "kind", "stack", "interface", "address", "MAC", "MTU", "peer"), tuple(_node_rows(plan))
-        ),
+        Table("Nodes", ("node", "kind", "stack", "interface", "address", "MAC", "MTU"), tuple(_node_rows(plan))),
         Table(
             "Links",
             ("link", "a", "b", "MTU", "state"),
@@ -76,7 +74,7 @@ def plan_rows(plan: Plan) -> list[Table]:
         Table(
             "Segments",
             ("segment", "prefix", "interfaces", "switches and hubs"),
-            tuple((x.name, x.prefix, " ".join(map(str, x.ends)), " ".join(x.switches)) for x in plan.segments),
+            tuple((x.name, x.prefix or "-", " ".join(map(str, x.ends)), " ".join(x.switches)) for x in plan.segments),
         ),
         Table(
             "Routes",
@@ -88,14 +86,14 @@ def plan_rows(plan: Plan) -> list[Table]:
 
 def _node_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
     for node in plan.nodes:
-        names: tuple[str, ...] = (node.name, node.kind, node.stack)
         for interface in node.interfaces:
-            address = _address(node, interface)
-            yield (*names, interface.name, address, interface.mac, str(interface.mtu), interface.peer)
-            names = ("", "", "")
+            address = address_text(node, interface) or "-"
+            where = (node.name, node.kind, node.stack, interface.name)
+            yield (*where, address, interface.mac, str(interface.mtu))
 
 
-def _address(node: NodeConfig, interface: InterfaceConfig) -> str:
+def address_text(node: NodeConfig, interface: InterfaceConfig) -> str:
+    """An interface's addresses as people read them."""
     if interface.address_source == "rarp":
         return f"{node.hosts.get(node.name, '?')} by RARP"
     return " ".join(interface.addresses)

@@ -71,3 +71,14 @@ class Plan:
             if interface.addresses:
                 return interface.addresses[0].partition("/")[0]
         return None
+
+    def addresses_of(self, node: str) -> list[str]:
+        """All addresses of a node with their prefix lengths, those that it asks a RARP server for included."""
+        config = self.by_name[node]
+        found: list[str] = []
+        for interface in config.interfaces:
+            if interface.address_source == "rarp":
+                found += [f"{config.hosts[node]}/{text.partition('/')[2]}" for text in interface.addresses]
+            else:
+                found += interface.addresses
+        return found

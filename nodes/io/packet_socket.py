@@ -20,7 +20,11 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from struct import Struct
+from typing import NamedTuple
+
+from nodes.units import SECOND
 
 ETH_P_ALL = 3
 SOL_PACKET = 263
@@ -28,6 +32,7 @@ PACKET_STATISTICS = 6
 PACKET_IGNORE_OUTGOING = 23
 SO_RCVBUFFORCE = 33
 SO_SNDBUFFORCE = 32
+SO_TIMESTAMPNS = 35
 
 RECEIVE_BUFFER = 4 << 20
 """Octets of kernel memory for frames that wait: 20 ms of full frames at 1 Gbit/s, counted with their overhead."""
@@ -38,12 +43,23 @@ MAXIMUM_FRAME = 65_550
 """The largest frame: an IPv4 packet of 65535 octets behind 14 of Ethernet, rounded up."""
 
 _STATISTICS = Struct("=II")  # struct tpacket_stats: packets, drops
+_TIMESTAMP = Struct("=qq")  # struct timespec, wall clock
+_TIMESTAMP_SPACE = socket.CMSG_SPACE(_TIMESTAMP.size)
 _DOWN = frozenset({errno.ENETDOWN, errno.ENXIO, errno.ENODEV})
+
+
+class HeardFrame(NamedTuple):
+    """`inbound`: it came from the link, and was not sent there by the kernel. `time`: when (ns, monotonic clock), for
+    by the time a listener reads a frame that left, its answer may have been received elsewhere."""
+
+    frame: bytes
+    inbound: bool
+    time: int
 
 
 class PacketSocket:
     """Non-blocking; needs CAP_NET_RAW in the network namespace. Raises OSError where the interface does not exist or
-    the kernel refuses the socket."""
+    the kernel refuses the socket. `outgoing`: hear also what the kernel's own stack sends on the interface."""
 
     __slots__ = (
         "_buffer",
@@ -59,7 +75,14 @@ class PacketSocket:
         "up",
     )
 
-    def __init__(self, interface: str, *, receive_buffer: int = RECEIVE_BUFFER, send_buffer: int = SEND_BUFFER) -> None:
+    def __init__(
+        self,
+        interface: str,
+        *,
+        receive_buffer: int = RECEIVE_BUFFER,
+        send_buffer: int = SEND_BUFFER,
+        outgoing: bool = False,
+    ) -> None:
         self.interface = interface
         self.up = True
         """False from an ENETDOWN or ENXIO until a frame passes again."""
@@ -75,7 +98,10 @@ class PacketSocket:
         self._view = memoryview(self._buffer)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
         try:
-            self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            if outgoing:
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            else:
+                self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             _size(self._socket, SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
             _size(self._socket, SO_SNDBUFFORCE, socket.SO_SNDBUF, send_buffer)
             self._socket.bind((interface, ETH_P_ALL))
@@ -106,6 +132,22 @@ class PacketSocket:
         if frames:
             self.received += len(frames)
             self.up = True
+        return frames
+
+    def listen_batch(self, limit: int = 64) -> list[HeardFrame]:
+        """As `receive_batch`, for a socket that hears outgoing frames too."""
+        frames: list[HeardFrame] = []
+        try:
+            for _ in range(limit):
+                frame, ancillary, _flags, address = self._socket.recvmsg(MAXIMUM_FRAME, _TIMESTAMP_SPACE)
+                frames.append(HeardFrame(frame, address[2] != socket.PACKET_OUTGOING, _passed(ancillary)))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno not in _DOWN:
+                raise
+            self.up = False
+        self.received += len(frames)
         return frames
 
     def send(self, frame: bytes | bytearray | memoryview) -> bool:
@@ -140,6 +182,16 @@ class PacketSocket:
     def close(self) -> None:
         """Safe to call twice."""
         self._socket.close()
+
+
+def _passed(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """When the kernel saw a frame, by the monotonic clock."""
+    now = time.monotonic_ns()
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIMESTAMP.unpack(data)
+            return min(now, now - time.time_ns() + int(seconds) * SECOND + int(nanoseconds))
+    return now
 
 
 def _size(raw: socket.socket, force: int, plain: int, octets: int) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodes.contract import InterfaceConfig, NodeConfig
-from nodes.errors import MisuseError
+from nodes.errors import MisuseError, StackError
 from nodes.trace.pcapng import PcapngWriter
-from nodes.trace.sqlog import SqlogWriter
+from nodes.trace.sqlog import FLUSH_INTERVAL, SqlogWriter
 from nodes.wire.checksum import Buffer
 
 
@@ -36,6 +36,7 @@ class Recorder:
         self._recording = recording
         self._capture: PcapngWriter | None = None
         self._captures = 0
+        self._capture_flush: int | None = None
         self._wall_offset = recording.epoch_wall - recording.epoch
         self.trace = SqlogWriter(
             recording.folder / "trace.sqlog",
@@ -51,22 +52,27 @@ class Recorder:
         return self._capture is not None
 
     def start_capture(self) -> Path:
-        """Open the next capture file of this node. Raises MisuseError while one is open."""
+        """Open the next capture file of this node. Raises MisuseError while one is open, StackError where the file
+        cannot be made."""
         if self._capture is not None:
             raise MisuseError("a capture is already running", hint="`lab capture NODE --stop` ends it")
-        self._captures += 1
-        suffix = "" if self._captures == 1 else f".{self._captures}"
+        suffix = "" if not self._captures else f".{self._captures + 1}"
         path = self._recording.folder / f"capture{suffix}.pcapng"
-        self._capture = PcapngWriter(path, comment=f"lab {self._config.lab}, node {self._config.name}")
+        try:
+            self._capture = PcapngWriter(path, comment=f"lab {self._config.lab}, node {self._config.name}")
+        except OSError as error:
+            raise StackError(f"cannot write {path}: {error.strerror}", errno=error.errno) from error
+        self._captures += 1
         for interface in self._config.interfaces:
             self._capture.add_interface(interface.name, _description(interface))
+        self._capture.flush()  # from now on it is a capture, for whoever opens it while it grows
         return path
 
     def stop_capture(self, statistics: list[tuple[int, int]]) -> dict[str, object]:
         """Close the capture. `statistics` are (received, dropped) frames of each interface."""
         if self._capture is None:
             raise MisuseError("no capture is running", hint="`lab capture NODE` starts one")
-        capture, self._capture = self._capture, None
+        capture, self._capture, self._capture_flush = self._capture, None, None
         for number, (received, dropped) in enumerate(statistics):
             capture.statistics(number, received, dropped)
         capture.close()
@@ -76,8 +82,18 @@ class Recorder:
         """Capture a frame; call it only while `capturing`."""
         if self._capture is not None:
             self._capture.packet(port, now + self._wall_offset, frame, inbound)
+            if self._capture_flush is None:
+                self._capture_flush = now + FLUSH_INTERVAL
+
+    @property
+    def flush_deadline(self) -> int | None:
+        """When `flush` should be called at the latest (ns); None while nothing waits."""
+        deadlines = (self.trace.flush_deadline, self._capture_flush)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def flush(self) -> None:
+        """Hand events and frames to the operating system."""
+        self._capture_flush = None
         self.trace.flush()
         if self._capture is not None:
             self._capture.flush()

@@ -33,17 +33,21 @@ emulated network lasts longer than a datagram lives. RFC 6864 section 4.3 would 
 
 class Identifications:
     """The next identification for a source, destination and protocol. The counters start at random values and are
-    assigned by a secret, so that nobody can tell from the values of one flow those of another (RFC 7739 section 5)."""
+    assigned by a secret, so that nobody can tell from the values of one flow those of another (RFC 7739 section 5). A
+    counter is drawn when its first flow comes: most nodes need a few of them."""
 
-    __slots__ = ("_counters", "_secret")
+    __slots__ = ("_counters", "_random", "_secret")
 
     def __init__(self, random: random_module.Random) -> None:
-        self._counters = [random.getrandbits(16) for _ in range(COUNTERS)]
+        self._counters: dict[int, int] = {}
+        self._random = random
         self._secret = random.getrandbits(64)
 
     def next(self, source: Ip4, destination: Ip4, protocol: int) -> int:
         index = hash((self._secret, source, destination, protocol)) % COUNTERS  # of integers: the same in every run
-        value = self._counters[index] = self._counters[index] + 1 & 0xFFFF
+        last = self._counters.get(index)
+        value = self._random.getrandbits(16) if last is None else last + 1 & 0xFFFF
+        self._counters[index] = value
         return value
 
 

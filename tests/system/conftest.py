@@ -44,7 +44,7 @@ def findings() -> dict[str, probe.Finding]:
     return {finding.name: finding for finding in probe.probe()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def needs(findings: dict[str, probe.Finding]) -> Needs:
     """`needs("root", "tshark")`: names of findings, or of programs."""
 

@@ -110,6 +110,6 @@ def test_tables() -> None:
     assert list(tables) == ["Nodes", "Links", "Segments", "Routes"]
     for table in tables.values():
         assert all(len(row) == len(table.columns) for row in table.rows)
-    row = ("diskless", "host", "layerlab", "eth0", "10.0.0.2 by RARP", "02:00:00:00:09:03", "1500", "s1:p2")
+    row = ("diskless", "host", "layerlab", "eth0", "10.0.0.2 by RARP", "02:00:00:00:09:03", "1500")
     assert row in tables["Nodes"].rows
     assert tables["Segments"].rows == (("s1", "10.0.0.0/24", "server:eth0 diskless:eth0 other:eth0", "s1"),)

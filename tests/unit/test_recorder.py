@@ -58,6 +58,24 @@ def test_captures_follow_each_other(recorder: Recorder, tmp_path: Path) -> None:
     assert recorder.capturing
 
 
+def test_a_growing_capture_can_be_read(recorder: Recorder, tmp_path: Path) -> None:
+    """It is a capture from its start, and frames reach the file a second later, events or not."""
+    path = recorder.start_capture()
+    recorder.flush()
+    assert recorder.flush_deadline is None
+    assert list(read(path)) == []
+    recorder.frame(0, b"\1" * 60, EPOCH + 7, inbound=True)
+    recorder.frame(0, b"\2" * 60, EPOCH + 8, inbound=True)
+    assert recorder.flush_deadline == EPOCH + 7 + sqlog.FLUSH_INTERVAL
+    assert list(read(path)) == []
+    recorder.flush()
+    assert recorder.flush_deadline is None
+    assert len(list(read(path))) == 2
+    recorder.frame(0, b"\3" * 60, EPOCH + 9, inbound=True)
+    recorder.stop_capture([(3, 0)])
+    assert recorder.flush_deadline is None
+
+
 def test_frames_without_a_capture_go_nowhere(recorder: Recorder, tmp_path: Path) -> None:
     recorder.frame(0, b"\1" * 60, EPOCH, inbound=True)
     recorder.close(EPOCH, [])

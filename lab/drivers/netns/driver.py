@@ -19,7 +19,7 @@ from lab.drivers.base import Entrance, NodeExit, Progress
 from lab.drivers.netns.fabric import Fabric
 from lab.drivers.netns.warm_parent import MESSAGE_LIMIT, fork_warm_parent
 from lab.errors import DriverError, NodeError
-from lab.host import namespaces
+from lab.host import namespaces, syscalls
 from lab.plan.values import Plan
 
 
@@ -41,6 +41,7 @@ class NetnsDriver:
         if os.fork():
             os._exit(0)  # the child is the first process of the new PID namespace and goes on as the supervisor
         namespaces.finish_isolation()
+        syscalls.set_name("lab:supervisor")
 
     def create(self, progress: Progress) -> None:
         self._warm, self._warm_pid = fork_warm_parent(self._plan, self._run, time.monotonic_ns(), time.time_ns())

@@ -263,7 +263,7 @@ class Fabric:
         bridge = self._layout.bridges.get(switch)
         if bridge is None:
             raise DriverError(f"{switch!r} is not a kernel switch")
-        names = {end.index: end.end.interface for end in self._layout.by_node[switch]}
+        names = {end.index: end.end.interface for end in self._layout.by_node[switch]} | {bridge.index: switch}
         links = link_state.read_links(self._open())
         device = next((link for link in links if link.index == bridge.index), None)
         if device is None:

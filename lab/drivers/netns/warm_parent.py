@@ -31,8 +31,9 @@ from typing import NoReturn
 from lab.host import syscalls
 from lab.plan.values import Plan
 from nodes.agent import Agent
+from nodes.contract import NodeConfig
 from nodes.io.recorder import Recording
-from nodes.trace import sqlog
+from nodes.rehearsal import rehearse
 
 MESSAGE_LIMIT = 65536
 
@@ -52,8 +53,7 @@ def _run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
     running its clean-up."""
     status = 1
     try:
-        os.closerange(3, keep)
-        os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+        _close_all_but(keep)
         work()
         status = 0
     except BaseException:  # noqa: BLE001 - the last frame of a process: nothing may unwind into the parent's stack
@@ -63,10 +63,20 @@ def _run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
         os._exit(status)
 
 
+def _close_all_but(*descriptors: int) -> None:
+    """Close every file descriptor but these and the standard streams."""
+    first = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
+
 class _WarmParent:
     def __init__(self, link: socket.socket, plan: Plan, run: Path, epoch: tuple[int, int]) -> None:
         self._link = link
         self._plan = plan
+        self._config_of: dict[str, NodeConfig] = {}
         self._run = run
         self._epoch = epoch
         self._children: dict[int, str] = {}
@@ -79,7 +89,8 @@ class _WarmParent:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
-        sqlog.prepare()
+        rehearse()
+        self._config_of = self._plan.by_name  # made here, and not in every agent
         gc.collect()
         gc.freeze()  # the collector must not touch, and so copy, the pages that all agents share
         self._link.setblocking(False)
@@ -94,44 +105,58 @@ class _WarmParent:
             events = ready.get(self._link.fileno(), 0)
             if events & select.POLLOUT:
                 self._say()
-            if events & ~select.POLLOUT and not self._serve_one():
+            if events & ~select.POLLOUT and not self._serve_all():
                 return
 
-    def _serve_one(self) -> bool:
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self._link, MESSAGE_LIMIT, 2)
-        except ConnectionResetError:
-            return False
-        if not data:
-            return False
-        request = json.loads(data)
-        if "start" in request:
-            self._start(request["start"], *descriptors)
-        else:
-            for pid in [pid for pid, node in self._children.items() if node == request["kill"]]:
-                os.kill(pid, signal.SIGKILL)
-        return True
+    def _serve_all(self) -> bool:
+        """Every request that waits; False when the supervisor has gone. Starts come last and in a row: after a fork,
+        each page that this process writes to is copied, so between two forks it does as little as possible."""
+        starts: list[tuple[str, int, int]] = []
+        goes_on = True
+        while goes_on:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._link, MESSAGE_LIMIT, 2)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                goes_on = False
+                break
+            request = json.loads(data)
+            if "start" in request:
+                namespace, listener = descriptors
+                starts.append((request["start"], namespace, listener))
+            else:
+                self._kill(request["kill"])
+        self._start(starts)
+        return goes_on
 
-    def _start(self, node: str, namespace: int, listener: int) -> None:
-        pid = os.fork()
-        if not pid:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for descriptor in (self._link.fileno(), self._wakeup_read, self._wakeup_write):
-                os.close(descriptor)
-            self._become_agent(node, namespace, listener)
-        os.close(namespace)
-        os.close(listener)
-        self._children[pid] = node
+    def _kill(self, node: str) -> None:
+        for pid in [pid for pid, name in self._children.items() if name == node]:
+            os.kill(pid, signal.SIGKILL)
+
+    def _start(self, starts: list[tuple[str, int, int]]) -> None:
+        children, fork, close = self._children, os.fork, os.close
+        for node, namespace, listener in starts:
+            pid = fork()
+            if not pid:
+                self._become_agent(node, namespace, listener)
+            children[pid] = node
+            close(namespace)
+            close(listener)
 
     def _become_agent(self, node: str, namespace: int, listener: int) -> NoReturn:
         status = 1
         recording = Recording(self._run / "nodes" / node, *self._epoch)
         try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _close_all_but(namespace, listener)
             syscalls.set_name(f"lab:{node}")
             syscalls.setns(namespace, syscalls.CLONE_NEWNET)
             os.close(namespace)
-            config = self._plan.by_name[node]
+            config = self._config_of[node]
             agent = Agent(config, recording, socket.socket(fileno=listener))
             if config.stack == "layerlab":  # beside a kernel's stack, packet sockets are opened for each capture
                 syscalls.drop_capabilities()

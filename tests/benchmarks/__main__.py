@@ -1,0 +1,69 @@
+"""`python -m tests.benchmarks [NAME...] [--quick] [--json FILE]`: measure, print tables, write every sample."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks import bring_up, forwarding, machine, udp_echo
+from tests.benchmarks.settings import Settings
+from tests.benchmarks.tables import Report, markdown
+
+BENCHMARKS: dict[str, tuple[Callable[[Settings], Report], str]] = {
+    "bring_up": (bring_up.run, "N hosts on a switch until all answer, beside Mininet (10 minutes)"),
+    "forwarding": (forwarding.run, "frames/s through our switch and router, beside the kernel's (5 minutes)"),
+    "udp_echo": (udp_echo.run, "UDP requests/s, round trip times, datagrams/s, beside the kernel (2 minutes)"),
+}
+
+
+def main() -> int:
+    arguments = _parse()
+    facts = machine.describe()
+    reports, busy = [], []
+    with tempfile.TemporaryDirectory(prefix="layerlab-bench-") as scratch:
+        settings = Settings(Path(scratch), quick=arguments.quick)
+        for name in arguments.names or BENCHMARKS:
+            busy.append(machine.busy_cores())
+            report = BENCHMARKS[name][0](settings)
+            reports.append(report)
+            for table in report.tables:
+                print(f"\n{markdown(table)}", flush=True)
+    busy.append(machine.busy_cores())
+    print(f"\nMachine: {machine.sentence(facts, busy)}")
+    result = {
+        "machine": facts,
+        "busy_cores": busy,
+        "quick": arguments.quick,
+        "reports": [report.as_json() for report in reports],
+    }
+    arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"every sample: {arguments.json}", file=sys.stderr)
+    return 1 if any(report.failures for report in reports) else 0
+
+
+def _parse() -> argparse.Namespace:
+    listing = "\n".join(f"  {name:<12}{text}" for name, (_, text) in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Measure Layerlab beside Mininet and the Linux kernel.",
+        epilog=f"benchmarks:\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all without one")
+    parser.add_argument("--quick", action="store_true", help="one short round of the smallest sizes")
+    parser.add_argument(
+        "--json", type=Path, default=Path("benchmarks.json"), metavar="FILE", help="every sample (%(default)s)"
+    )
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in BENCHMARKS:
+            parser.error(f"no benchmark {name!r}, there are {', '.join(BENCHMARKS)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
