@@ -137,6 +137,8 @@ class Agent:
             "stack": self.config.stack,
             "recording": self.recorder.status(),
         }
+        if self._sockets:
+            state["ports"] = [opened.snapshot() for opened in self._sockets]
         if self.device is not None:
             state["device"] = self.device.snapshot(now)
         if self.runner is not None:

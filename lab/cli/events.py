@@ -90,7 +90,7 @@ def _recorded(run: Run, nodes: list[str] | None) -> Iterator[Row]:
 
 def _of_file(path: Path) -> Iterator[Row]:
     for record in read(path):
-        if "name" in record:
+        if not str(record.get("name", "trace:")).startswith("trace:"):  # the header and the end are not events
             yield float(record["time"]), path.parent.name, record  # type: ignore[arg-type]
 
 

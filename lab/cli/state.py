@@ -16,8 +16,9 @@ KEYS = ("name", "address", "mac", "prefix", "destination", "interface", "id")
 """Fields that say which row it is, the best first."""
 PAPER = 200
 """Columns of a table where no terminal says how many there are."""
-DURATIONS = ("duration", "expires_in", "jitter", "rtt")
+DURATIONS = ("duration", "jitter", "rtt")
 """Fields in nanoseconds where they are whole numbers; also those that begin with `rtt_`."""
+SECONDS = ("age", "ageing_time", "expires_in")
 
 
 def main(
@@ -136,6 +137,8 @@ def _cell(value: object, name: str = "") -> str:
             return "yes" if value else "no"
         case int() if name in DURATIONS or name.startswith("rtt_"):
             return f"{value / 1e9:.0f} s" if value >= 10_000_000_000 else f"{milliseconds(value)} ms"
+        case float() if name in SECONDS:
+            return f"{value:.1f} s"
         case float():
             return f"{value:.6g}"
         case _:

@@ -50,8 +50,9 @@ class Driver(Protocol):
         """Start the node's agent and connect its interfaces. Returns before the agent answers."""
         ...
 
-    def stop_node(self, node: str) -> None:
-        """End what is left of the node's agent and switch the node off: its neighbors see no carrier."""
+    def stop_node(self, node: str) -> list[NodeExit]:
+        """End what is left of the node's agent, wait for its end, and switch the node off: its neighbors see no
+        carrier. Returns the ends of other nodes that it heard of meanwhile."""
         ...
 
     def connect(self, node: str) -> socket.socket:

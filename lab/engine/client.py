@@ -21,6 +21,13 @@ _BY_CODE: dict[str, type[LabError]] = {
     for kind in (UserInputError, StateError, EnvironmentLackError, DriverError, NodeError)
 }
 
+_BY_AGENT_CODE: dict[str, type[LabError]] = {
+    "EINVAL": UserInputError,
+    "ESRCH": UserInputError,
+    "bad-params": UserInputError,
+    "EALREADY": StateError,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:

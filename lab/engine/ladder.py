@@ -2,7 +2,7 @@
 
 Every node with our stack records what it sends and what it receives, so a frame shows up once where it left and once
 at each node that it reached. Records are matched by their octets: a reception belongs to the latest departure of the
-same octets from another node. What left and arrived nowhere ends in an x.
+same octets from another node. What left, and did not arrive at a node that went on recording, ends in an x.
 
     TIME ms   a        r1       b         FRAME
       0.000   ├───────▶│        │         ARP who has 10.0.1.1? tell 10.0.1.2
@@ -59,7 +59,8 @@ def crossings(run: Run) -> list[Crossing]:
             f"run {run.name} has no captures", hint="`capture: true` in the topology, or `lab capture NODE`, makes some"
         )
     records = sorted((record for path in files for record in _records(path)), key=lambda row: (row.time, row.inbound))
-    return _match(records, _Stations(plan, {path.parent.name for path in files}))
+    recorded_until = {path.parent.name: 0 for path in files} | {record.node: record.time for record in records}
+    return _match(records, _Stations(plan, recorded_until))
 
 
 def _records(path: Path) -> Iterator[_Record]:
@@ -68,10 +69,10 @@ def _records(path: Path) -> Iterator[_Record]:
 
 
 class _Stations:
-    """Whose a MAC address is, and who records."""
+    """Whose a MAC address is, and until when each node that records has recorded."""
 
-    def __init__(self, plan: Plan, recording: set[str]) -> None:
-        self.recording = recording
+    def __init__(self, plan: Plan, recorded_until: dict[str, int]) -> None:
+        self.recorded_until = recorded_until
         self._by_mac = {
             bytes(parse_mac(interface.mac)): node.name
             for node in plan.nodes
@@ -98,7 +99,7 @@ def _match(records: Iterable[_Record], stations: _Stations) -> list[Crossing]:
                 sent.targets.append(record.node)
                 continue
             sender = stations.sender(record.frame)
-            if sender is None or sender == record.node or sender in stations.recording:
+            if sender is None or sender == record.node or sender in stations.recorded_until:
                 continue  # a switch's own frames, or a copy that a hub or a loop made
             crossing = Crossing(record.time, sender, record.frame, [record.node])
         found.append(crossing)
@@ -106,7 +107,8 @@ def _match(records: Iterable[_Record], stations: _Stations) -> list[Crossing]:
     for crossing in found:
         target = stations.target(crossing.frame)
         if target is not None and not is_group_mac(crossing.frame[:6]):
-            crossing.lost = target in stations.recording and target not in crossing.targets
+            heard_later = stations.recorded_until.get(target, 0) > crossing.time
+            crossing.lost = heard_later and target not in crossing.targets
             crossing.targets = [target]
     return found
 
@@ -143,7 +145,7 @@ def _arrows(crossing: Crossing, lanes: dict[str, int], width: int) -> str:
     for target in targets:
         step = 1 if target > source else -1
         for position in range(source + step, target, step):
-            cells[position] = "─" if cells[position] == " " else "┼"
+            cells[position] = "┼" if cells[position] in "│┼" else "─"
     for target in targets:
         cells[target - 1 if target > source else target + 1] = "x" if crossing.lost else "▶" if target > source else "◀"
     if targets:

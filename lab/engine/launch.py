@@ -15,6 +15,7 @@ from pathlib import Path
 from lab.engine import registry
 from lab.engine.client import LabClient
 from lab.engine.runs import Run
+from lab.engine.starter import HEARD, UNDO_TIMEOUT
 from lab.errors import (
     DriverError,
     EnvironmentLackError,
@@ -32,9 +33,6 @@ _BY_EXIT_CODE: dict[int, type[LabError]] = {
 }
 
 Progress = Callable[[str, int, int], None]
-
-UNDO_TIMEOUT = 5.0
-"""Seconds that a supervisor may take to undo what it has built when its starter gives up."""
 
 
 def bring_up(plan: Plan, source: str, progress: Progress, *, driver: str = "netns", runs: Path | None = None) -> Run:
@@ -81,6 +79,7 @@ def _follow(link: socket.socket, run: Run, progress: Progress) -> None:
         for line in lines:
             message = json.loads(line)
             if "up" in message:
+                link.sendall(HEARD)
                 return
             if "error" in message:
                 kind = _BY_EXIT_CODE.get(message["exit_code"], LabError)

@@ -70,8 +70,10 @@ class NodeTable:
         entry.state = "stopped"
         if not kill:
             self._ask_to_end([entry])
-        self._driver.stop_node(name)
+        others = self._driver.stop_node(name)
         self._forget(entry)
+        for ended in others:
+            self.note_exit(ended)
 
     def note_exit(self, ended: NodeExit) -> None:
         entry = self.entries[ended.node]

@@ -29,6 +29,7 @@ from lab.engine import registry
 from lab.engine.nodes_table import NodeTable
 from lab.engine.registry import Record
 from lab.engine.runs import Run
+from lab.engine.starter import HEARD, HEARD_TIMEOUT
 from lab.engine.supervisor_methods import SupervisorMethods
 from lab.errors import DriverError, LabError
 from lab.plan.values import Plan
@@ -72,16 +73,15 @@ class Supervisor:
         server = ControlServer(listener, self.reactor, methods.handle)
         for number in (signal.SIGTERM, signal.SIGHUP):
             self.reactor.add_signal(number, self.reactor.stop)
-        signal.signal(signal.SIGIO, signal.SIG_IGN)  # the starter closes its end as soon as it hears the next word
-        self._say({"up": self.run.name})
-        self._starter.close()
+        self._hand_over()
         self.reactor.run()
         server.close()
 
     def go_down(self, *, orderly: bool) -> None:
         """Take everything away. When `orderly`, every agent is first asked to write its state and end; after a failure
         nobody is, because what is left of the lab has to be gone at once."""
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        for number in (signal.SIGIO, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         if orderly:
             self.nodes.shut_down_all()
         self.driver.destroy()
@@ -93,10 +93,26 @@ class Supervisor:
     def _watch_starter(self) -> None:
         """Have the kernel interrupt us (SIGIO) when the starter's end closes: nothing else is ever to be read there."""
         signal.signal(signal.SIGIO, _starter_is_gone)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _told_to_end)
         fcntl.fcntl(self._starter, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(self._starter, fcntl.F_SETFL, fcntl.fcntl(self._starter, fcntl.F_GETFL) | os.O_ASYNC)
         if select.select([self._starter], [], [], 0)[0]:
             _starter_is_gone()
+
+    def _hand_over(self) -> None:
+        """Say that the lab is up, and let go of the starter once it has heard so. One that died before it could tell
+        anybody takes the lab with it."""
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        self._say({"up": self.run.name})
+        self._starter.settimeout(HEARD_TIMEOUT)
+        try:
+            heard = self._starter.recv(len(HEARD))
+        except OSError:
+            heard = b""
+        if heard != HEARD:
+            _starter_is_gone()
+        self._starter.close()
 
     def _progress(self, what: str, done: int, total: int) -> None:
         if done == total or done % 10 == 0:
@@ -107,6 +123,10 @@ class Supervisor:
             self._starter.sendall(json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
             _starter_is_gone()
+
+
+def _told_to_end(number: int, _: object) -> NoReturn:
+    raise DriverError(f"the supervisor was told to end ({signal.Signals(number).name})")
 
 
 def _starter_is_gone(*_: object) -> NoReturn:

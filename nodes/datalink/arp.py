@@ -353,7 +353,7 @@ class ArpCache:
         self._trace(now, FrameDropped(self._interface, reason, len(packet)))
 
     def snapshot(self, now: int) -> dict[str, object]:
-        """`expires_in` is the time to the entry's next step, in nanoseconds."""
+        """`expires_in` is the time to the entry's next step, in seconds."""
         return {"entries": [self._row(entry, now) for entry in self._entries.values()], **asdict(self.counters)}
 
     def _row(self, entry: _Entry, now: int) -> dict[str, object]:
@@ -363,5 +363,5 @@ class ArpCache:
             "mac": None if entry.mac is None else format_mac(entry.mac),
             "state": entry.state,
             "pending": len(entry.pending),
-            "expires_in": None if when is None else when - now,
+            "expires_in": None if when is None else (when - now) / SECOND,
         }

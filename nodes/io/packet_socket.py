@@ -179,6 +179,18 @@ class PacketSocket:
         self._drops += drops
         return self._packets, self._drops
 
+    def snapshot(self) -> dict[str, object]:
+        """What passed, and what did not: frames that the kernel dropped for us, and that it did not take from us."""
+        return {
+            "name": self.interface,
+            "up": self.up,
+            "received": self.received,
+            "dropped": self.statistics()[1],
+            "truncated": self.truncated,
+            "sent": self.sent,
+            "not_sent": dict(self.not_sent),
+        }
+
     def close(self) -> None:
         """Safe to call twice."""
         self._socket.close()

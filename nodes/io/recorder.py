@@ -7,6 +7,7 @@ when the wall clock is set meanwhile.
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,9 @@ class Recorder:
         """Open the next capture file of this node. Raises MisuseError while one is open, StackError where the file
         cannot be made."""
         if self._capture is not None:
-            raise MisuseError("a capture is already running", hint="`lab capture NODE --stop` ends it")
+            raise MisuseError(
+                "a capture is already running", hint="`lab capture NODE --stop` ends it", errno=errno.EALREADY
+            )
         suffix = "" if not self._captures else f".{self._captures + 1}"
         path = self._recording.folder / f"capture{suffix}.pcapng"
         try:
@@ -71,7 +74,7 @@ class Recorder:
     def stop_capture(self, statistics: list[tuple[int, int]]) -> dict[str, object]:
         """Close the capture. `statistics` are (received, dropped) frames of each interface."""
         if self._capture is None:
-            raise MisuseError("no capture is running", hint="`lab capture NODE` starts one")
+            raise MisuseError("no capture is running", hint="`lab capture NODE` starts one", errno=errno.EALREADY)
         capture, self._capture, self._capture_flush = self._capture, None, None
         for number, (received, dropped) in enumerate(statistics):
             capture.statistics(number, received, dropped)

@@ -58,9 +58,9 @@ WITH_A_LAB = [
     ("state zz", 2, "error: no node 'zz' in this lab\n" + NODES),
     ("state s1 arp", 2, "error: s1 has no section 'arp'\n"
         "  hint: it has kernel_name, mac, up, ageing_time, ports, fdb, spanning_tree\n"),
-    ("capture a --stop", 2, "error: a: no capture is running\n  hint: `lab capture NODE` starts one\n"),
+    ("capture a --stop", 3, "error: a: no capture is running\n  hint: `lab capture NODE` starts one\n"),
     ("capture b", 0, ""),
-    ("capture b", 2, "error: b: a capture is already running\n  hint: `lab capture NODE --stop` ends it\n"),
+    ("capture b", 3, "error: b: a capture is already running\n  hint: `lab capture NODE --stop` ends it\n"),
     ("capture s1", 6, "error: 's1' is a kernel bridge: no agent runs in it\n  hint: `lab state s1` shows its table\n"),
     ("start a", 3, "error: node 'a' is already running\n"),
     ("start zz", 2, "error: no node 'zz' in this lab\n" + NODES),

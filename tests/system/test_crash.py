@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from lab.engine.client import LabClient
 from tests.system.labs import GONE_WITHIN, MIXED, Labs, alive, star, wait_for
 
 STAR = star(60)
@@ -117,9 +118,9 @@ def test_up_killed_at_any_moment(any_labs: Labs) -> None:
     assert survived < count
 
 
-@pytest.mark.parametrize("stage", ["lab:warm-parent", "lab:h1", "lab:h60"])
+@pytest.mark.parametrize("stage", ["lab:warm-parent", "lab:h1", "lab:h30"])
 def test_up_killed_when_process_appears(labs: Labs, stage: str) -> None:
-    """At three moments for sure: before the links, with the first agent, with the last."""
+    """At three moments for sure: before the links, with the first agent, with half of them."""
     name = labs.new_name()
     process = labs.start("up", labs.write(STAR), "--name", name)
     wait_for(lambda: bool(labs.processes(stage)), 20)
@@ -236,6 +237,19 @@ def test_node_stopped_and_started(labs: Labs, kill: bool) -> None:
     wait_for(lambda: _carrier(labs, name, "s2") is True, 1)
     assert labs.pings(name, "b", "a")
     assert labs.pings(name, "a", "k")
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stop", "kill"])
+def test_a_node_stopped_and_started_at_once(labs: Labs, kill: bool) -> None:
+    """The old agent's end is never taken for the new one's, and its address is free."""
+    name = labs.up()
+    client = LabClient(name)
+    for _ in range(8):
+        client.stop("a", kill=kill)
+        client.start("a")
+        assert client.nodes()["a"].state == "running"
+    client.close()
+    assert labs.pings(name, "b", "a")
 
 
 @pytest.mark.parametrize("node", ["s1", "s2", "k"])

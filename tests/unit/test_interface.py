@@ -193,7 +193,7 @@ def test_the_snapshot_is_json() -> None:
     assert state["addresses"] == ["10.0.0.1/24"]
     assert state["groups"] == {"01:00:5e:00:00:fb": 1}
     assert state["arp"]["entries"] == [
-        {"address": "10.0.0.9", "mac": None, "state": "incomplete", "pending": 1, "expires_in": 1_000_000_000}
+        {"address": "10.0.0.9", "mac": None, "state": "incomplete", "pending": 1, "expires_in": 1.0}
     ]
     assert state["address_states"]["addresses"] == [{"address": "10.0.0.1/24", "state": "announced", "in_use": True}]
 

@@ -81,6 +81,14 @@ def test_what_does_not_arrive_is_lost(recorded: Recorded) -> None:
     assert [crossing.lost for crossing in recorded.crossings()] == [True, False]
 
 
+def test_the_end_of_a_capture_is_no_loss(recorded: Recorded) -> None:
+    first, second = (echo(recorded.mac["a"], recorded.mac["b"], number) for number in (1, 2))
+    recorded.frame("a", 1000, first, inbound=False)
+    recorded.frame("b", 1500, first, inbound=True)
+    recorded.frame("a", 2000, second, inbound=False)
+    assert [crossing.lost for crossing in recorded.crossings()] == [False, False]
+
+
 def test_a_node_without_a_capture_is_known_by_its_mac(recorded: Recorded) -> None:
     request, reply = echo(recorded.mac["a"], recorded.mac["k"], 1), echo(recorded.mac["k"], recorded.mac["a"], 2)
     recorded.frame("a", 1000, request, inbound=False)
@@ -115,6 +123,7 @@ def test_the_lines() -> None:
         Crossing(2_000_000, "b", frame, ["a", "c"]),
         Crossing(3_000_000, "a", frame, ["b"], lost=True),
         Crossing(3_500_000, "b", frame, []),
+        Crossing(4_000_000, "a", frame, ["b", "c"]),
     ]
     lines = [line[:36] for line in draw(found, ["a", "b", "c"], 80)]
     assert lines == [
@@ -124,6 +133,7 @@ def test_the_lines() -> None:
         "    1.000  │◀──────┼──────▶│        ",
         "    2.000  ├──────x│       │        ",
         "    2.500  │       ●       │        ",
+        "    3.000  ├──────▶┼──────▶│        ",
     ]
 
 

@@ -22,6 +22,12 @@ from lab.errors import DriverError, NodeError
 from lab.host import namespaces, syscalls
 from lab.plan.values import Plan
 
+EXIT_TIMEOUT = 5.0
+"""Seconds in which the warm parent must tell of the end of an agent that it was asked to kill."""
+
+CONTROL_BACKLOG = 16
+"""Commands that may wait for one agent to accept them."""
+
 
 class NetnsDriver:
     name = "netns"
@@ -53,17 +59,23 @@ class NetnsDriver:
             self._stopped.discard(node)
         if self._is_bridge(node):
             return
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(_control_address(node))
-        listener.listen(16)
-        self._ask({"start": node}, [self._fabric.namespaces[node], listener.fileno()])
-        listener.close()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            try:
+                listener.bind(_control_address(node))
+            except OSError as error:
+                raise DriverError(f"an agent of node {node!r} is still there: {error.strerror}") from error
+            listener.listen(CONTROL_BACKLOG)
+            self._ask({"start": node}, [self._fabric.namespaces[node], listener.fileno()])
 
-    def stop_node(self, node: str) -> None:
+    def stop_node(self, node: str) -> list[NodeExit]:
+        others: list[NodeExit] = []
         if not self._is_bridge(node):
             self._ask({"kill": node})
+            while (ended := self._next_exit()).node != node:
+                others.append(ended)
         self._fabric.destroy_node(node)
         self._stopped.add(node)
+        return others
 
     def connect(self, node: str) -> socket.socket:
         if self._is_bridge(node):
@@ -123,13 +135,21 @@ class NetnsDriver:
         return config.kind == "switch" and config.stack == "kernel"
 
     def _read_exits(self) -> list[NodeExit]:
+        return [self._next_exit()]
+
+    def _next_exit(self) -> NodeExit:
+        """Wait for the end of an agent. One that was killed ends; a warm parent that says nothing is no good."""
         if self._warm is None:
-            return []
-        data = self._warm.recv(MESSAGE_LIMIT)
+            raise DriverError("the warm parent does not run")
+        self._warm.settimeout(EXIT_TIMEOUT)
+        try:
+            data = self._warm.recv(MESSAGE_LIMIT)
+        except OSError as error:
+            raise DriverError(f"the warm parent does not answer: {error}") from error
         if not data:
             raise DriverError("the warm parent died", hint="the lab cannot go on without it and goes down")
         message = json.loads(data)
-        return [NodeExit(message["ended"], message["status"])]
+        return NodeExit(message["ended"], message["status"])
 
     def _ask(self, request: dict[str, str], descriptors: list[int] | None = None) -> None:
         if self._warm is None:
