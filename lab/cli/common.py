@@ -22,6 +22,14 @@ LabOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node of the lab.")]
 
+TopologyArgument = Annotated[
+    Path, typer.Argument(metavar="TOPOLOGY", help="A topology file (YAML).", show_default=False, readable=False)
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", min=0, max=(1 << 64) - 1, help="Replaces the file's seed.", show_default=False),
+]
+
 
 def which_lab(name: str | None, naming: str = "name one with --lab") -> str:
     """The lab that is meant: the named one, or the only one that is up. `naming` is the hint where there are several.

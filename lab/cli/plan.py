@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lab.cli.common import JsonOption
+from lab.cli.common import JsonOption, SeedOption, TopologyArgument
 from lab.cli.output import counted, print_json, print_table
-from lab.cli.topology_file import SeedOption, TopologyArgument, plan_of
+from lab.cli.topology_file import plan_of
 from lab.plan.render import plan_rows, plan_to_dict
 
 

@@ -1,13 +1,13 @@
-"""The progress bar of work that takes longer than a moment. Apart from other output, which needs no rich."""
+"""The progress bar of work that takes longer than a moment."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typing import Any
 
 PROGRESS_AFTER = 1.0
 """Seconds that work may take before a progress bar appears."""
@@ -15,29 +15,20 @@ PROGRESS_AFTER = 1.0
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call with (what, done, total). A bar appears on a terminal once the work has taken a second."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    tasks: dict[str, int] = {}
+    """A function to call with (what, done, total). On a terminal, a bar appears once the work has taken a second."""
+    bars: Any = None
     begun = time.monotonic()
 
     def update(what: str, done: int, total: int) -> None:
-        if not console.is_terminal or time.monotonic() - begun < PROGRESS_AFTER:
+        nonlocal bars
+        if not sys.stderr.isatty() or time.monotonic() - begun < PROGRESS_AFTER:
             return
-        bar.start()
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done)  # type: ignore[arg-type]
+        if bars is None:
+            bars = importlib.import_module("lab.cli.bar").Bars()
+        bars.update(what, done, total)
 
     try:
         yield update
     finally:
-        if tasks:  # stopping a bar that never started prints an empty line
-            bar.stop()
+        if bars is not None:
+            bars.stop()

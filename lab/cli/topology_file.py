@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from pydantic_core import PydanticCustomError
 
 from lab.cli.output import print_warning
@@ -14,14 +12,6 @@ from lab.model.load import load
 from lab.model.names import node_name
 from lab.plan.planner import make_plan
 from lab.plan.values import Plan
-
-TopologyArgument = Annotated[
-    Path, typer.Argument(metavar="TOPOLOGY", help="A topology file (YAML).", show_default=False, readable=False)
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", min=0, max=(1 << 64) - 1, help="Replaces the file's seed.", show_default=False),
-]
 
 
 def plan_of(path: Path, seed: int | None = None, *, name: str | None = None, quiet: bool = False) -> Plan:

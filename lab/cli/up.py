@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lab.cli.common import JsonOption
+from lab.cli.common import JsonOption, SeedOption, TopologyArgument
 from lab.cli.output import counted, print_json, print_note
 from lab.cli.progress import progress_bar
-from lab.cli.topology_file import SeedOption, TopologyArgument, plan_of
-from lab.engine.launch import bring_up
+from lab.engine.launch import SpareSupervisor, bring_up
+from lab.plan.values import Plan
 
 
 def main(
@@ -30,9 +31,10 @@ def main(
 
     Returns when all nodes answer. `lab down` ends it."""
     begun = time.monotonic()
-    plan = plan_of(topology, seed, name=name)
-    with progress_bar() as progress:
-        run = bring_up(plan, topology.read_text(), progress, runs=runs)
+    with SpareSupervisor() as spare, progress_bar() as progress:
+        # The model takes as long to import as the supervisor's Python to start: they do so at the same time.
+        plan: Plan = importlib.import_module("lab.cli.topology_file").plan_of(topology, seed, name=name)
+        run = bring_up(plan, topology.read_text(), progress, runs=runs, spare=spare)
     seconds = time.monotonic() - begun
     if json:
         print_json({"lab": plan.lab, "run": str(run.folder), "nodes": len(plan.nodes), "seconds": round(seconds, 3)})

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from lab.engine import registry
 from lab.engine.client import LabClient
@@ -35,32 +36,63 @@ _BY_EXIT_CODE: dict[int, type[LabError]] = {
 Progress = Callable[[str, int, int], None]
 
 
-def bring_up(plan: Plan, source: str, progress: Progress, *, driver: str = "netns", runs: Path | None = None) -> Run:
-    """Start a supervisor for the plan and return when every node answers. Raises the LabError that made it fail; then
-    everything is undone. When this process dies before the lab is up, the supervisor undoes everything too."""
+class SpareSupervisor:
+    """A supervisor's process that waits to be told which lab it owns. Leaving the context without that ends it."""
+
+    def __init__(self) -> None:
+        self._link, theirs = socket.socketpair()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lab.engine.supervisor", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._is_told = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_told:
+            self._process.kill()
+        self._link.close()
+        self._process.wait()  # one that was told forks the supervisor proper and ends at once
+
+    def own(self, run: Run, lab: str, progress: Progress) -> None:
+        """Hand over a run and return when its lab is up. Raises the LabError that made it fail; then, and when this
+        process is interrupted, everything is undone."""
+        self._is_told = True
+        try:
+            self._link.sendall(json.dumps({"lab": lab, "run": str(run.folder)}).encode() + b"\n")
+            _follow(self._link, run, progress)
+        except BaseException:  # Ctrl-C: the supervisor hears of it, and undoes what it has done
+            _wait_until_undone(self._link)
+            raise
+
+
+def bring_up(
+    plan: Plan,
+    source: str,
+    progress: Progress,
+    *,
+    driver: str = "netns",
+    runs: Path | None = None,
+    spare: SpareSupervisor | None = None,
+) -> Run:
+    """Start a supervisor for the plan, or use the spare one, and return when every node answers. Raises the LabError
+    that made it fail; then everything is undone. When this process dies before the lab is up, everything is undone
+    too."""
     if registry.is_up(plan.lab):
         raise StateError(f"lab {plan.lab!r} is already up", hint=f"`lab ps` shows it, `lab down {plan.lab}` ends it")
     clear_away_dead(plan.lab)
     run = Run.create(plan, driver=driver, source=source, parent=runs)
-    ours, theirs = socket.socketpair()
-    with (run.folder / "supervisor.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lab.engine.supervisor", plan.lab, str(run.folder), str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    theirs.close()
-    try:
-        _follow(ours, run, progress)
-    except BaseException:  # Ctrl-C: the supervisor hears of it, and undoes what it has done
-        _wait_until_undone(ours)
-        raise
-    finally:
-        ours.close()
-        process.wait()  # the process that was started forks the supervisor and ends at once
+    if spare is not None:
+        spare.own(run, plan.lab, progress)
+        return run
+    with SpareSupervisor() as own:
+        own.own(run, plan.lab, progress)
     return run
 
 

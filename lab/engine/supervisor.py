@@ -163,12 +163,18 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
 
 
 def main() -> None:
-    """`python -m lab.engine.supervisor LAB RUN-FOLDER DESCRIPTOR`: started by `lab up`, never by a person."""
-    lab, folder, descriptor = sys.argv[1:]
-    starter = socket.socket(fileno=int(descriptor))
+    """`python -m lab.engine.supervisor DESCRIPTOR`: started by `lab up`, never by a person."""
+    starter = socket.socket(fileno=int(sys.argv[1]))
+    task = _told(starter)
+    if task is None:
+        return
+    folder = Path(task["run"])
+    with (folder / "supervisor.log").open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
     error: LabError | None = None
     try:
-        supervise(lab, Run(Path(folder)), starter)
+        supervise(task["lab"], Run(folder), starter)
     except LabError as caught:
         error = caught
     except Exception as caught:  # noqa: BLE001 - the last frame: the person who typed `lab up` must hear of it
@@ -182,6 +188,17 @@ def main() -> None:
     except OSError:
         print(f"{time.strftime('%H:%M:%S')} {error.message}", file=sys.stderr)  # noqa: T201 - the supervisor's log
     os._exit(error.exit_code)
+
+
+def _told(starter: socket.socket) -> dict[str, str] | None:
+    """What the starter wants; None when it has changed its mind."""
+    line = b""
+    while not line.endswith(b"\n"):
+        data = starter.recv(4096)
+        if not data:
+            return None
+        line += data
+    return dict(json.loads(line))
 
 
 if __name__ == "__main__":

@@ -150,6 +150,16 @@ def set_name(name: str) -> None:
     _prctl("PR_SET_NAME", _PR_SET_NAME, ctypes.addressof(buffer))
 
 
+def set_title(title: str) -> None:
+    """What ps and top show as the command line: written over the arguments of this process, where they lie (fields 48
+    and 49 of /proc/self/stat, proc(5)), and cut to their length."""
+    fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    room = end - start
+    if room > 1:
+        ctypes.memmove(start, title.encode()[: room - 1].ljust(room, b"\0"), room)
+
+
 def drop_capabilities() -> None:
     """Give up every capability, for this process and whatever it executes. The bounding set goes first, because
     shrinking it takes CAP_SETPCAP."""

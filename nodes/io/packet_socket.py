@@ -42,6 +42,10 @@ SEND_BUFFER = 1 << 20
 MAXIMUM_FRAME = 65_550
 """The largest frame: an IPv4 packet of 65535 octets behind 14 of Ethernet, rounded up."""
 
+_BUFFER = bytearray(MAXIMUM_FRAME)
+_VIEW = memoryview(_BUFFER)
+"""Where frames arrive before they are copied: one for all sockets of a process, which has one thread."""
+
 _STATISTICS = Struct("=II")  # struct tpacket_stats: packets, drops
 _TIMESTAMP = Struct("=qq")  # struct timespec, wall clock
 _TIMESTAMP_SPACE = socket.CMSG_SPACE(_TIMESTAMP.size)
@@ -62,11 +66,9 @@ class PacketSocket:
     the kernel refuses the socket. `outgoing`: hear also what the kernel's own stack sends on the interface."""
 
     __slots__ = (
-        "_buffer",
         "_drops",
         "_packets",
         "_socket",
-        "_view",
         "interface",
         "not_sent",
         "received",
@@ -94,8 +96,6 @@ class PacketSocket:
         """Frames that the kernel did not take, by the name of its error."""
         self._packets = 0
         self._drops = 0
-        self._buffer = bytearray(MAXIMUM_FRAME)
-        self._view = memoryview(self._buffer)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
         try:
             if outgoing:
@@ -115,7 +115,7 @@ class PacketSocket:
     def receive_batch(self, limit: int = 64) -> list[bytes]:
         """The frames that wait, at most `limit`; more may wait behind them. Empty: none, or the link is down."""
         frames: list[bytes] = []
-        recv_into, buffer, view = self._socket.recv_into, self._buffer, self._view
+        recv_into, buffer, view = self._socket.recv_into, _BUFFER, _VIEW
         try:
             for _ in range(limit):
                 length = recv_into(buffer, 0, socket.MSG_TRUNC)  # the length on the wire, also of what does not fit

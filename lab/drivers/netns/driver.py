@@ -48,6 +48,7 @@ class NetnsDriver:
             os._exit(0)  # the child is the first process of the new PID namespace and goes on as the supervisor
         namespaces.finish_isolation()
         syscalls.set_name("lab:supervisor")
+        syscalls.set_title(f"layerlab {self._plan.lab}: supervisor")
 
     def create(self, progress: Progress) -> None:
         self._warm, self._warm_pid = fork_warm_parent(self._plan, self._run, time.monotonic_ns(), time.time_ns())

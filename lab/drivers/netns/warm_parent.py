@@ -86,6 +86,7 @@ class _WarmParent:
     def serve(self) -> None:
         """Until the supervisor closes the pair."""
         syscalls.set_name("lab:warm-parent")
+        syscalls.set_title(f"layerlab {self._plan.lab}: warm parent")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
@@ -154,6 +155,7 @@ class _WarmParent:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _close_all_but(namespace, listener)
             syscalls.set_name(f"lab:{node}")
+            syscalls.set_title(f"layerlab {self._plan.lab}: {node}")
             syscalls.setns(namespace, syscalls.CLONE_NEWNET)
             os.close(namespace)
             config = self._config_of[node]
