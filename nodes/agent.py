@@ -53,7 +53,7 @@ class Agent:
         self.device: Device | None = None
         self.runner: ApplicationRunner | None = None
         self.methods = AgentMethods(self)
-        self._server = ControlServer(listener, self.reactor, self.methods.handle)
+        self._server = ControlServer(listener, self.reactor, self.methods.handle, name=f"{config.lab}/{config.name}")
         self._sockets: list[PacketSocket] = []
         self._ports = {interface.name: number for number, interface in enumerate(config.interfaces)}
         self._listens = config.stack == "kernel"

@@ -7,14 +7,13 @@ or cancels, ends what it began. Applications that are started with `start` belon
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Mapping
 from time import monotonic_ns
 from typing import Any, Protocol
 
 from nodes.agent_sockets import OutsideSocket, SocketTable
 from nodes.application.runner import ApplicationRunner
-from nodes.contract import PROTOCOL_VERSION, NodeConfig
+from nodes.contract import NodeConfig
 from nodes.device import Device
 from nodes.errors import MisuseError
 from nodes.io.control import Request
@@ -55,7 +54,6 @@ class AgentMethods:
         self._watched: dict[int, Request] = {}
         self._sockets: SocketTable | None = None
         self._methods: dict[str, Callable[[Request, Parameters], None]] = {
-            "hello": self._hello,
             "state": self._state,
             "run": self._run,
             "start": self._start,
@@ -117,18 +115,6 @@ class AgentMethods:
                 f"this node is a {kind}: it runs no applications", hint="hosts and routers with our stack do"
             )
         return runner
-
-    def _hello(self, request: Request, _: Parameters) -> None:
-        config = self._agent.config
-        request.result(
-            {
-                "protocol": PROTOCOL_VERSION,
-                "lab": config.lab,
-                "node": config.name,
-                "kind": config.kind,
-                "pid": os.getpid(),
-            }
-        )
 
     def _state(self, request: Request, _: Parameters) -> None:
         request.result(self._agent.state(monotonic_ns()))

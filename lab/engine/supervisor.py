@@ -70,7 +70,7 @@ class Supervisor:
         descriptor, read_exits = self.driver.exits()
         self.reactor.add(descriptor, lambda: self._note_exits(read_exits()))
         methods = SupervisorMethods(self.plan, self.run, self.driver, self.nodes, self.reactor)
-        server = ControlServer(listener, self.reactor, methods.handle)
+        server = ControlServer(listener, self.reactor, methods.handle, name=self.plan.lab)
         for number in (signal.SIGTERM, signal.SIGHUP):
             self.reactor.add_signal(number, self.reactor.stop)
         self._hand_over()

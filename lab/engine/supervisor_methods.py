@@ -15,7 +15,6 @@ from lab.engine.nodes_table import NodeTable
 from lab.engine.runs import Run
 from lab.errors import LabError, UserInputError
 from lab.plan.values import Plan
-from nodes.contract import PROTOCOL_VERSION
 from nodes.io.control import Request
 from nodes.io.reactor import Reactor
 
@@ -37,7 +36,6 @@ class SupervisorMethods:
         self._reactor = reactor
         self._links_down: set[str] = set()
         self._methods: dict[str, Method] = {
-            "hello": self._hello,
             "status": self._status,
             "connect": self._connect,
             "enter": self._enter,
@@ -59,16 +57,6 @@ class SupervisorMethods:
             request.error(f"exit_{error.exit_code}", error.message, error.hint)
         except (KeyError, TypeError) as error:
             request.error("bad-params", f"{request.method}: wrong or missing parameter: {error}", "")
-
-    def _hello(self, request: Request, _: Mapping[str, Any]) -> None:
-        request.result(
-            {
-                "protocol": PROTOCOL_VERSION,
-                "lab": self._plan.lab,
-                "driver": self._driver.name,
-                "run": str(self._run.folder),
-            }
-        )
 
     def _status(self, request: Request, _: Mapping[str, Any]) -> None:
         plan = self._plan

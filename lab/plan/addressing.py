@@ -5,7 +5,7 @@ a /24, or the smallest larger block that holds all of its interfaces. Larger blo
 blocks leave no gaps between them; among equals, the order of the links decides. Blocks in use are stepped over.
 
 On a segment, routers take the lowest free addresses, hosts those after them, each in the order of the nodes in the
-file. The same file gives the same addresses, and an added last node changes none of the others.
+file. The same file gives the same addresses.
 """
 
 from __future__ import annotations

@@ -35,6 +35,9 @@ from nodes.wire.checksum import Buffer
 from nodes.wire.icmp import IcmpMessage
 from nodes.wire.ipv4 import IPv4Header
 
+_ROUTINE = frozenset({icmp.ECHO_REQUEST, icmp.ECHO_REPLY, icmp.TIMESTAMP_REQUEST, icmp.TIMESTAMP_REPLY})
+"""Queries and replies change nothing and come by the thousand: they are traced with the packets, errors always."""
+
 _MINIMUM_QUOTE = 8  # octets after the quoted header
 _TIMESTAMPS = 12  # octets: originate, receive, transmit
 _NOT_TIME_OF_DAY = 0x8000_0000
@@ -71,7 +74,8 @@ class IcmpLayer:
         except WireError as error:
             self._ignore(datagram, str(error), now)
             return None
-        self._tracer(now, IcmpReceived(datagram.header.source, message.type, message.code))
+        if self._tracer.packets or message.type not in _ROUTINE:
+            self._tracer(now, IcmpReceived(datagram.header.source, message.type, message.code))
         if message.type == icmp.ECHO_REPLY:
             return message
         if message.type == icmp.ECHO_REQUEST:
@@ -131,7 +135,8 @@ class IcmpLayer:
             self._suppressed(source, kind, error.message, now)
             return
         self.counters.out_messages += 1
-        self._tracer(now, IcmpSent(source, kind, 0, "query_received"))
+        if self._tracer.packets:
+            self._tracer(now, IcmpSent(source, kind, 0, "query_received"))
 
     def _reply_time(self, datagram: Datagram, message: IcmpMessage, now: int) -> None:
         """RFC 792, with the high bit set as the times do not count from midnight."""

@@ -10,7 +10,7 @@ from nodes.network.icmp_sender import BURST
 from nodes.network.routes import Route
 from nodes.network.routing import REDIRECT_LIFETIME, REDIRECT_LIMIT
 from nodes.stack import Stack
-from nodes.trace.events import IcmpReceived, IcmpSuppressed, ListTracer, PacketDropped
+from nodes.trace.events import IcmpReceived, IcmpSent, IcmpSuppressed, ListTracer, PacketDropped
 from nodes.units import MILLISECOND, SECOND
 from nodes.wire import icmp, ipv4
 from nodes.wire.addresses import ANY, LIMITED_BROADCAST, Ip4, Mac, Prefix, parse_ip4
@@ -380,3 +380,20 @@ def test_a_router_tells_the_source_that_a_host_does_not_answer() -> None:
     assert (header.source, header.destination) == (OWN, PEER)
     assert (message.type, message.code) == (icmp.UNREACHABLE, icmp.HOST_UNREACHABLE)
     assert bytes(message.body)[20:] == b"lost"
+
+
+# ------------------------------------------------------------------------------------------------------------- events
+
+
+@pytest.mark.parametrize("packets", [True, False])
+def test_queries_are_traced_with_the_packets_and_errors_always(packets: bool) -> None:
+    host = Host()
+    host.tracer.packets = packets
+    host.feed(request(icmp.echo(icmp.ECHO_REQUEST, 1, 1, b"")))
+    host.feed(error(icmp.TIME_EXCEEDED, 0, 0, sent()))
+    host.feed(ipv4.build(PEER, OWN, 200, b"no such protocol"))
+    received = [event.type for event in host.tracer.of(IcmpReceived)]
+    answered = [event.type for event in host.tracer.of(IcmpSent)]
+    queries = ([icmp.ECHO_REQUEST], [icmp.ECHO_REPLY]) if packets else ([], [])
+    assert received == [*queries[0], icmp.TIME_EXCEEDED]
+    assert answered == [*queries[1], icmp.UNREACHABLE]
