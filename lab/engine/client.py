@@ -147,7 +147,7 @@ class AgentClient:
             if error.code in ("closed", "timeout"):
                 hint = "`lab ps LAB` shows whether it runs"
                 raise NodeError(f"node {self.node!r} does not answer: {error.message}", hint=hint) from error
-            kind = UserInputError if error.code in ("EINVAL", "ESRCH", "bad-params") else NodeError
+            kind = _BY_AGENT_CODE.get(error.code, NodeError)
             raise kind(f"{self.node}: {error.message}", hint=error.hint) from error
 
 
