@@ -36,13 +36,23 @@ _BY_EXIT_CODE: dict[int, type[LabError]] = {
 Progress = Callable[[str, int, int], None]
 
 
+def own_python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """A command, and its environment, that runs a module of this installation, and not of a folder `lab` or `nodes` that
+    happens to be where the person is (-P)."""
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return [sys.executable, "-P", "-m", module, *arguments], {**os.environ, "PYTHONPATH": path}
+
+
 class SpareSupervisor:
     """A supervisor's process that waits to be told which lab it owns. Leaving the context without that ends it."""
 
     def __init__(self) -> None:
         self._link, theirs = socket.socketpair()
+        command, environment = own_python("lab.engine.supervisor", str(theirs.fileno()))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lab.engine.supervisor", str(theirs.fileno())],
+            command,
+            env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

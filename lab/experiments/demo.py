@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from lab.engine.client import LabClient, follow
 from lab.engine.ladder import crossings
+from lab.engine.launch import own_python
 from lab.engine.runs import Run
 from lab.errors import LabError
 
@@ -125,9 +125,9 @@ def the_kernel_agrees(client: LabClient) -> Iterator[Verdict]:
     if shutil.which("ping") is None:
         yield Verdict("the kernel's ping reaches our stack", True, "not tried: this machine has no ping command")
         return
-    command = [sys.executable, "-m", "lab", "exec", "--lab", client.lab, "k", "--"]
-    command += ["ping", "-n", "-c", "3", "-i", "0.2", "-s", "3000", "-W", "2", "a"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ping = ["ping", "-n", "-c", "3", "-i", "0.2", "-s", "3000", "-W", "2", "a"]
+    command, environment = own_python("lab", "exec", "--lab", client.lab, "k", "--", *ping)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     summary = next((line for line in done.stdout.splitlines() if "received" in line), done.stderr.strip())
     yield Verdict("the kernel's ping reaches our stack, fragmented", done.returncode == 0, summary.split(", time")[0])
 
