@@ -11,7 +11,11 @@ BENCH_PACKAGES := mininet bridge-utils iperf3
 
 setup: $(VENV)/.installed
 
+# Debian keeps the venv module in a package of its own.
 $(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && tests/install-packages python3-venv; } || \
+	  { echo "error: $(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

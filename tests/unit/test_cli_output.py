@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -178,3 +181,18 @@ def test_doctor_says_whether_labs_can_run() -> None:
     assert doctor._summary([fine, optional]).strip().startswith("labs can run here")
     assert doctor._summary([fine, optional, lack]).strip() == "labs cannot run here: bridge missing"
     assert [doctor._mark(finding) for finding in (fine, optional, lack)] == ["yes", "-", "no"]
+
+
+def test_validate_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For editors and scripts: every problem of every file with its place, and the exit code all the same."""
+    good, bad, missing = (tmp_path / name for name in ("good.yml", "bad.yml", "missing.yml"))
+    good.write_text("nodes: {a: , b: }\nlinks: [a -- b]\n")
+    bad.write_text("nodes: {a: , b: }\nlinks:\n  - a -- c\n  - b -- d\n")
+    assert run(["validate", "--json", str(good), str(bad), str(missing)]) == 2
+    captured = capsys.readouterr()
+    first, second, third = json.loads(captured.out)
+    assert (first["valid"], first["problems"], first["warnings"]) == (True, [], [])
+    assert [(problem["line"], problem["column"]) for problem in second["problems"]][:1] == [(3, 10)]
+    assert {problem["line"] for problem in second["problems"]} >= {3, 4}
+    assert (third["valid"], third["problems"][0]["line"]) == (False, None)
+    assert captured.err == ""
