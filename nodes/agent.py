@@ -30,6 +30,7 @@ from nodes.io.reactor import Reactor
 from nodes.io.recorder import Recorder, Recording
 from nodes.stack import Stack
 from nodes.trace.events import NodeStarted, NodeStopped
+from nodes.units import earliest
 
 FRAMES_PER_WAKE_UP = 64
 """Frames taken from one port before the others, the timer and the control socket get their turn."""
@@ -185,12 +186,11 @@ class Agent:
         self.pump(now)
 
     def _next_deadline(self) -> int | None:
-        candidates = [self.recorder.flush_deadline]
-        if self.device is not None:
-            candidates.append(self.device.deadline())
-        if self.runner is not None:
-            candidates.append(self.runner.deadline())
-        return min((deadline for deadline in candidates if deadline is not None), default=None)
+        return earliest(
+            self.recorder.flush_deadline,
+            self.device.deadline() if self.device is not None else None,
+            self.runner.deadline() if self.runner is not None else None,
+        )
 
     def _read_links(self) -> None:
         """Carrier and MTU of interfaces: all at the start, then each change."""

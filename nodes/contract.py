@@ -93,6 +93,11 @@ class NodeConfig:
     capture: bool = False
     version: int = PROTOCOL_VERSION
 
+    @property
+    def is_bridge(self) -> bool:
+        """Whether the node is a Linux bridge, in which nothing runs."""
+        return self.kind == "switch" and self.stack == "kernel"
+
 
 def to_json(config: NodeConfig) -> dict[str, Any]:
     """The configuration as values of JSON."""

@@ -37,6 +37,7 @@ from nodes.trace.events import InterfaceUpdated, Tracer
 from nodes.transport.echo import EchoLayer
 from nodes.transport.endpoint import Endpoint, ReadyQueue
 from nodes.transport.udp import UdpLayer
+from nodes.units import earliest
 from nodes.wire import icmp, ipv4
 from nodes.wire.addresses import Ip4, Prefix, format_ip4, parse_ip4, parse_mac
 from nodes.wire.checksum import Buffer
@@ -130,10 +131,8 @@ class Stack:
 
     def deadline(self) -> int | None:
         """When `timeout` is to be called next, in the past where that is overdue."""
-        times = [interface.deadline() for interface in self.interfaces]
-        times.append(self.ip.deadline())
-        times.append(self._local_turn)
-        return min((time for time in times if time is not None), default=None)
+        links = (interface.deadline() for interface in self.interfaces)
+        return earliest(*links, self.ip.deadline(), self._local_turn)
 
     def transmit(self) -> list[tuple[int, bytes]]:
         """The frames to send since the last call, by port."""

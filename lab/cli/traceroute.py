@@ -31,17 +31,13 @@ def main(
     hops: list[dict[str, Any]] = []
     with client.agent(source) as agent:
         result = follow(agent.stream("run", {"application": "traceroute", "options": options}), hops.append)
-    names = _names(client.status())
+    names = client.owners()
     if json:
         print_json({"source": source, **result, "events": hops})
     else:
         print_table([">HOP", "ROUTER", "NODE", "TIMES"], [_row(hop, names) for hop in hops if hop["event"] == "hop"])
     if not result["reached"]:
         raise VerdictError(f"{destination} was not reached", hint="`lab events` shows what was dropped, and where")
-
-
-def _names(status: dict[str, Any]) -> dict[str, str]:
-    return {address.partition("/")[0]: node["name"] for node in status["nodes"] for address in node["addresses"]}
 
 
 def _row(hop: dict[str, Any], names: dict[str, str]) -> tuple[object, ...]:

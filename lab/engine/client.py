@@ -72,6 +72,10 @@ class LabClient:
     def nodes(self) -> dict[str, NodeStatus]:
         return {row["name"]: NodeStatus(**row) for row in self.status()["nodes"]}
 
+    def owners(self) -> dict[str, str]:
+        """Which node each address belongs to."""
+        return {address.partition("/")[0]: node.name for node in self.nodes().values() for address in node.addresses}
+
     def node_state(self, node: str) -> dict[str, Any]:
         """What the driver knows of a node: a kernel's addresses and routes, a bridge's table."""
         return self._call("node_state", node=node)[0]

@@ -38,8 +38,7 @@ class NodeTable:
 
     def has_agent(self, name: str) -> bool:
         """False for a kernel bridge, in which nothing runs."""
-        config = self._plan.by_name[name]
-        return not (config.kind == "switch" and config.stack == "kernel")
+        return not self._plan.by_name[name].is_bridge
 
     def start(self, name: str) -> None:
         """Start a node that is new, stopped or dead."""

@@ -28,13 +28,12 @@ BACKLOG = 64
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is written down of a lab at its start. `supervisor` is 0 until it is known."""
+    """What is written down of a lab at its start."""
 
     lab: str
     driver: str
     run: str
     started: str
-    supervisor: int = 0
 
 
 def address_of(lab: str) -> str:

@@ -49,7 +49,6 @@ class Supervisor:
         self.driver = driver
         self.nodes = NodeTable(plan, driver)
         self.reactor = Reactor()
-        self.outcome = "down"
         self._starter = starter
 
     def build(self) -> None:
@@ -151,7 +150,7 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
         supervisor = Supervisor(plan, run, driver, starter)
         supervisor.build()
         supervisor.serve(listener)
-        ending = {"outcome": supervisor.outcome}
+        ending = {"outcome": "down"}
     except LabError as error:
         ending["reason"] = error.message
         raise

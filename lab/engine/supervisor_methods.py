@@ -17,10 +17,8 @@ from lab.errors import LabError, UserInputError
 from lab.plan.values import Plan
 from nodes.io.control import Request
 from nodes.io.reactor import Reactor
-
-MINIMUM_MTU = 68
-MAXIMUM_MTU = 65535
-"""Octets of IP packet; what every link must carry, and what the header can say (RFC 791 section 3.2)."""
+from nodes.network.fragmentation import MINIMUM_MTU
+from nodes.wire.ipv4 import MAXIMUM_LENGTH
 
 Method = Callable[[Request, Mapping[str, Any]], None]
 
@@ -130,9 +128,9 @@ class SupervisorMethods:
         names = [link.name for link in self._plan.links]
         if name not in names:
             raise UserInputError(f"no link {name!r} in this lab", hint=f"its links: {', '.join(names)}")
-        if mtu is not None and not MINIMUM_MTU <= mtu <= MAXIMUM_MTU:
+        if mtu is not None and not MINIMUM_MTU <= mtu <= MAXIMUM_LENGTH:
             raise UserInputError(
-                f"an MTU of {mtu} octets", hint=f"{MINIMUM_MTU} to {MAXIMUM_MTU} are possible (RFC 791)"
+                f"an MTU of {mtu} octets", hint=f"{MINIMUM_MTU} to {MAXIMUM_LENGTH} are possible (RFC 791)"
             )
         self._driver.set_link(name, up=up, mtu=mtu)
         if up is not None:

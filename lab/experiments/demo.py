@@ -69,7 +69,7 @@ def the_path_is_the_planned_one(client: LabClient) -> Iterator[Verdict]:
     with client.agent("a") as agent:
         options = {"to": "b", "timeout": 1.0}
         result = follow(agent.stream("run", {"application": "traceroute", "options": options}), hops.append)
-    owners = {address.partition("/")[0]: node.name for node in client.nodes().values() for address in node.addresses}
+    owners = client.owners()
     path = [
         next((owners.get(probe["address"], probe["address"]) for probe in hop["probes"] if probe["address"]), "*")
         for hop in hops

@@ -108,11 +108,6 @@ def make_private(target: str = "/") -> None:
     mount("none", target, "", MS_REC | MS_PRIVATE)
 
 
-def make_slave(target: str = "/") -> None:
-    """As `make_private`, but mounts made outside still appear here."""
-    mount("none", target, "", MS_REC | MS_SLAVE)
-
-
 def unmount(target: str, *, lazy: bool = False) -> None:
     """umount2(2); `lazy` detaches at once and cleans up when the last user is gone."""
     if _libc.umount2(os.fsencode(target), MNT_DETACH if lazy else 0) == -1:

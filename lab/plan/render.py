@@ -33,7 +33,6 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "description": plan.description,
         "source": plan.source,
         "warnings": list(plan.warnings),
-        "driver_options": dict(plan.driver_options),
         "hosts": dict(plan.nodes[0].hosts) if plan.nodes else {},
         "nodes": [_node_to_dict(node) for node in plan.nodes],
         "links": [_without_tuples(asdict(link)) for link in plan.links],
@@ -56,7 +55,6 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
             description=data["description"],
             source=data["source"],
             warnings=tuple(data["warnings"]),
-            driver_options=dict(data["driver_options"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserInputError(f"not a plan: {type(error).__name__} {error}", hint="plan the topology again") from None

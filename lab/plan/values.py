@@ -7,8 +7,7 @@ receives. A switch with `impl: kernel` is a node of kind `switch` and stack `ker
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from nodes.contract import NodeConfig
@@ -57,7 +56,6 @@ class Plan:
     description: str = ""
     source: str = ""
     warnings: tuple[str, ...] = ()
-    driver_options: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> dict[str, NodeConfig]:

@@ -21,6 +21,7 @@ from nodes.errors import MisuseError, StackError
 from nodes.network.datagram import IcmpError
 from nodes.transport.echo import MAXIMUM_DATA, EchoReply, quoted_sequence
 from nodes.transport.icmp_errors import word
+from nodes.units import earliest
 from nodes.wire import icmp
 from nodes.wire.addresses import format_ip4
 
@@ -99,8 +100,7 @@ class Ping:
         """All requests wait equally long, so the oldest open one ends first."""
         if self.done:
             return None
-        times = (self._next, next(iter(self._open.values()), None))
-        return min((time for time in times if time is not None), default=None)
+        return earliest(self._next, next(iter(self._open.values()), None))
 
     def stop(self, now: int) -> None:
         if self.done:

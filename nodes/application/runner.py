@@ -20,6 +20,7 @@ from nodes.application.base import Application, Node
 from nodes.errors import LimitError, MisuseError, StackError
 from nodes.trace.events import ApplicationUpdated, Tracer
 from nodes.transport.endpoint import Endpoint
+from nodes.units import earliest
 
 RUNNING_LIMIT = 64
 """Applications at a time: each may send a burst in every wake-up."""
@@ -113,8 +114,7 @@ class ApplicationRunner:
                 self._run(entry, entry.application.timeout, now)
 
     def deadline(self) -> int | None:
-        deadlines = (entry.application.deadline() for entry in self._running.values())
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return earliest(*(entry.application.deadline() for entry in self._running.values()))
 
     def application(self, number: int) -> Application:
         """Raises MisuseError for an unknown number."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from nodes.application import stream
 from nodes.application.base import Node, Reports, nanoseconds, option, resolve
 from nodes.transport.udp import Received
-from nodes.units import SECOND
+from nodes.units import SECOND, earliest
 from nodes.wire.addresses import ANY, format_ip4
 
 STREAM_LIMIT = 64
@@ -135,7 +135,7 @@ class UdpSink:
     def deadline(self) -> int | None:
         if self.done:
             return None
-        return min((time for time in (self._next, self._end) if time is not None), default=None)
+        return earliest(self._next, self._end)
 
     def stop(self, now: int) -> None:
         """Datagrams that wait still count."""

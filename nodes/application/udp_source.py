@@ -20,7 +20,7 @@ from nodes.application import stream
 from nodes.application.base import Node, Reports, nanoseconds, option, resolve
 from nodes.application.statistics import Durations
 from nodes.errors import LimitError, MisuseError, StackError
-from nodes.units import MILLISECOND, SECOND
+from nodes.units import MILLISECOND, SECOND, earliest
 from nodes.wire.addresses import format_ip4
 
 BURST = 64
@@ -112,7 +112,7 @@ class UdpSource:
         if self.done:
             return None
         awaited = self._next if self._waiting is None else self._asked + self._timeout
-        return min((time for time in (awaited, self._end) if time is not None), default=None)
+        return earliest(awaited, self._end)
 
     def stop(self, now: int) -> None:
         if not self.done:

@@ -16,6 +16,7 @@ from nodes.contract import InterfaceConfig, NodeConfig
 from nodes.errors import MisuseError, StackError
 from nodes.trace.pcapng import PcapngWriter
 from nodes.trace.sqlog import FLUSH_INTERVAL, SqlogWriter
+from nodes.units import earliest
 from nodes.wire.checksum import Buffer
 
 
@@ -91,8 +92,7 @@ class Recorder:
     @property
     def flush_deadline(self) -> int | None:
         """When `flush` should be called at the latest (ns); None while nothing waits."""
-        deadlines = (self.trace.flush_deadline, self._capture_flush)
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return earliest(self.trace.flush_deadline, self._capture_flush)
 
     def flush(self) -> None:
         """Hand events and frames to the operating system."""

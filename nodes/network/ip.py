@@ -40,6 +40,7 @@ from nodes.network.reassembly import Reassembler
 from nodes.network.routes import Route
 from nodes.network.routing import Routing
 from nodes.trace.events import Tracer
+from nodes.units import earliest
 from nodes.wire import icmp, ipv4
 from nodes.wire.addresses import LIMITED_BROADCAST, Ip4, Prefix, format_ip4, is_loopback, is_multicast
 from nodes.wire.checksum import Buffer
@@ -350,13 +351,9 @@ class InternetLayer:
         self.igmp.timeout(now)
 
     def deadline(self) -> int | None:
-        times = (
-            self._reassembler.deadline(),
-            self.path_mtus.deadline(),
-            self.routing.deadline(),
-            self.igmp.deadline(),
+        return earliest(
+            self._reassembler.deadline(), self.path_mtus.deadline(), self.routing.deadline(), self.igmp.deadline()
         )
-        return min((time for time in times if time is not None), default=None)
 
     def snapshot(self, now: int) -> dict[str, object]:
         return {

@@ -14,7 +14,6 @@ Answering requests is the internet layer's work; a program need not run for it.
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from random import Random
@@ -23,14 +22,9 @@ from typing import NamedTuple
 from nodes.errors import LimitError, MisuseError, StackError
 from nodes.network.datagram import Datagram, IcmpError
 from nodes.trace.events import DatagramDropped, SocketUpdated, Tracer
-from nodes.transport.endpoint import (
-    SOCKET_ERROR_LIMIT,
-    SOCKET_QUEUE_LIMIT,
-    SOCKET_RECEIVE_LIMIT,
-    Endpoint,
-    Internet,
-)
+from nodes.transport.endpoint import Endpoint, Internet, check_destination
 from nodes.transport.icmp_errors import number
+from nodes.transport.inbox import InboxEndpoint
 from nodes.transport.ports import Claim, PortSpace
 from nodes.wire import icmp
 from nodes.wire.addresses import ANY, Ip4, format_ip4, is_multicast
@@ -68,35 +62,17 @@ def quoted_sequence(error: IcmpError) -> int:
     return int.from_bytes(error.payload[6:8], "big")
 
 
-class EchoSocket(Endpoint):
+class EchoSocket(InboxEndpoint[EchoReply]):
     """Made by `EchoLayer.open`. `broadcast` allows broadcast destinations, `receive_limit` bounds the octets that wait
     to be read. Every call on a closed socket raises MisuseError with EBADF."""
 
-    __slots__ = (
-        "_errors",
-        "_layer",
-        "_octets",
-        "_queue",
-        "broadcast",
-        "claim",
-        "closed",
-        "dropped",
-        "errors_dropped",
-        "receive_limit",
-    )
+    __slots__ = ("_layer", "broadcast", "claim")
 
     def __init__(self, layer: EchoLayer, ready: Callable[[Endpoint], None]) -> None:
         super().__init__(ready)
         self._layer = layer
-        self._queue: deque[EchoReply] = deque()
-        self._octets = 0
-        self._errors: deque[IcmpError] = deque()
         self.claim: Claim | None = None
         self.broadcast = False
-        self.closed = False
-        self.receive_limit = SOCKET_RECEIVE_LIMIT
-        self.dropped = 0
-        self.errors_dropped = 0
 
     @property
     def identifier(self) -> int:
@@ -125,54 +101,11 @@ class EchoSocket(Endpoint):
         self._check_open()
         self._layer.send(self, data, destination, sequence, now, ttl, dont_fragment, traffic_class, source)
 
-    def receive(self) -> EchoReply | None:
-        """The oldest reply, or None."""
-        self._check_open()
-        if not self._queue:
-            return None
-        reply = self._queue.popleft()
-        self._octets -= len(reply.data)
-        return reply
-
-    def receive_error(self) -> IcmpError | None:
-        """The oldest ICMP error about a request of this socket, or None."""
-        self._check_open()
-        return self._errors.popleft() if self._errors else None
-
     def close(self, now: int) -> None:
         """Give the identifier back and forget what waits to be read."""
         self._check_open()
         self._layer.close(self, now)
-        self.closed = True
-        self._queue.clear()
-        self._errors.clear()
-        self._octets = 0
-
-    @property
-    def readable(self) -> bool:
-        return bool(self._queue or self._errors)
-
-    def deliver(self, reply: EchoReply) -> bool:
-        """For the layer: queue a reply; False where it did not fit and was dropped."""
-        if self._octets + len(reply.data) > self.receive_limit or len(self._queue) >= SOCKET_QUEUE_LIMIT:
-            self.dropped += 1
-            return False
-        self._queue.append(reply)
-        self._octets += len(reply.data)
-        self.wake()
-        return True
-
-    def report(self, error: IcmpError) -> None:
-        """For the layer: queue an ICMP error, its octets copied."""
-        if len(self._errors) >= SOCKET_ERROR_LIMIT:
-            self.errors_dropped += 1
-            return
-        self._errors.append(error._replace(payload=memoryview(bytes(error.payload))))
-        self.wake()
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise MisuseError("the socket is closed", errno=errno.EBADF)
+        self._forget()
 
 
 class EchoLayer:
@@ -289,14 +222,7 @@ class EchoLayer:
             )
         if not 0 <= sequence <= 65535:
             raise MisuseError(f"sequence number {sequence} is outside 0 to 65535")
-        if destination == ANY:
-            raise MisuseError("0.0.0.0 is not a destination (RFC 1122 section 3.2.1.3)")
-        if not socket.broadcast and self._ip.is_broadcast(destination):
-            raise MisuseError(
-                f"{format_ip4(destination)} is a broadcast address",
-                errno=errno.EACCES,
-                hint="set broadcast on the socket to allow it",
-            )
+        check_destination(self._ip, destination, broadcast=socket.broadcast)
         if source is not None and not self._ip.is_local(source):
             raise MisuseError(f"{format_ip4(source)} is not an address of this node", errno=errno.EADDRNOTAVAIL)
 

@@ -13,10 +13,12 @@ again, so that an owner who reads only a part hears of the next arrival.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Protocol
 
-from nodes.wire.addresses import Ip4
+from nodes.errors import MisuseError
+from nodes.wire.addresses import ANY, Ip4, format_ip4
 from nodes.wire.checksum import Buffer
 
 SOCKET_RECEIVE_LIMIT = 212_992
@@ -114,3 +116,15 @@ class Internet(Protocol):
     def join(self, group: Ip4, interface: int, now: int) -> None: ...
 
     def leave(self, group: Ip4, interface: int, now: int) -> None: ...
+
+
+def check_destination(ip: Internet, destination: Ip4, *, broadcast: bool) -> None:
+    """Raises MisuseError where a socket must not send to: to nobody, or to all where it was not allowed `broadcast`."""
+    if destination == ANY:
+        raise MisuseError("0.0.0.0 is not a destination (RFC 1122 section 3.2.1.3)")
+    if not broadcast and ip.is_broadcast(destination):
+        raise MisuseError(
+            f"{format_ip4(destination)} is a broadcast address",
+            errno=errno.EACCES,
+            hint="set broadcast on the socket to allow it",
+        )

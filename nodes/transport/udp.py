@@ -25,7 +25,7 @@ from nodes.errors import LimitError, MisuseError, StackError, WireError
 from nodes.network.datagram import LOCAL_INTERFACE, Datagram, IcmpError
 from nodes.trace.events import DatagramDropped, DatagramReceived, DatagramSent, SocketUpdated, Tracer
 from nodes.transport.demultiplexer import Demultiplexer
-from nodes.transport.endpoint import Endpoint, Internet
+from nodes.transport.endpoint import Endpoint, Internet, check_destination
 from nodes.transport.ports import PortSpace
 from nodes.transport.udp_socket import Received, UdpSocket
 from nodes.wire import udp
@@ -288,14 +288,7 @@ class UdpLayer:
     def _check_destination(self, socket: UdpSocket, address: Ip4, port: int) -> None:
         if not 1 <= port <= 65535:
             raise MisuseError(f"destination port {port} is outside 1 to 65535")
-        if address == ANY:
-            raise MisuseError("0.0.0.0 is not a destination (RFC 1122 section 3.2.1.3)")
-        if not socket.broadcast and self._ip.is_broadcast(address):
-            raise MisuseError(
-                f"{format_ip4(address)} is a broadcast address",
-                errno=errno.EACCES,
-                hint="set broadcast on the socket to allow it",
-            )
+        check_destination(self._ip, address, broadcast=socket.broadcast)
 
     def _loop(self, sender: UdpSocket, source: Ip4, group: Ip4, port: int, data: Buffer, now: int) -> None:
         """What this node's own sockets hear of what one of them sends: broadcasts, and multicasts that stay inside

@@ -15,14 +15,14 @@ A full receive queue drops the newest datagram and counts it: UDP has no way to 
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from nodes.errors import LimitError, MisuseError, UnreachableError
 from nodes.network.datagram import IcmpError
-from nodes.transport.endpoint import SOCKET_ERROR_LIMIT, SOCKET_QUEUE_LIMIT, SOCKET_RECEIVE_LIMIT, Endpoint
+from nodes.transport.endpoint import Endpoint
 from nodes.transport.icmp_errors import as_exception
+from nodes.transport.inbox import InboxEndpoint
 from nodes.transport.ports import Claim
 from nodes.wire.addresses import ANY, Ip4, format_ip4
 from nodes.wire.checksum import Buffer
@@ -78,7 +78,7 @@ class Datagrams(Protocol):
     def close(self, socket: UdpSocket, now: int) -> None: ...
 
 
-class UdpSocket(Endpoint):
+class UdpSocket(InboxEndpoint[Received]):
     """Made by `UdpLayer.open`. Options are attributes, and may be changed at any time:
 
     `broadcast`            sending to broadcast addresses is allowed (SO_BROADCAST)
@@ -97,17 +97,11 @@ class UdpSocket(Endpoint):
     """
 
     __slots__ = (
-        "_errors",
         "_layer",
-        "_octets",
         "_pending",
-        "_queue",
         "broadcast",
         "claim",
-        "closed",
         "dont_fragment",
-        "dropped",
-        "errors_dropped",
         "groups",
         "local_address",
         "local_port",
@@ -115,7 +109,6 @@ class UdpSocket(Endpoint):
         "multicast_loop",
         "multicast_ttl",
         "no_checksum",
-        "receive_limit",
         "record_errors",
         "remote_address",
         "remote_port",
@@ -127,16 +120,12 @@ class UdpSocket(Endpoint):
     def __init__(self, layer: Datagrams, ready: Callable[[Endpoint], None]) -> None:
         super().__init__(ready)
         self._layer = layer
-        self._queue: deque[Received] = deque()
-        self._octets = 0
-        self._errors: deque[IcmpError] = deque()
         self._pending: UnreachableError | None = None
         self.claim: Claim | None = None
         self.local_address: Ip4 = ANY
         self.local_port = 0
         self.remote_address: Ip4 = ANY
         self.remote_port = 0
-        self.closed = False
         self.groups: set[tuple[Ip4, int]] = set()
         self.broadcast = False
         self.reuse_address = False
@@ -146,11 +135,8 @@ class UdpSocket(Endpoint):
         self.multicast_ttl = 1
         self.multicast_loop = True
         self.multicast_interface: int | None = None
-        self.receive_limit = SOCKET_RECEIVE_LIMIT
         self.no_checksum = False
         self.record_errors = False
-        self.dropped = 0
-        self.errors_dropped = 0
 
     # -- what a program calls
 
@@ -220,16 +206,7 @@ class UdpSocket(Endpoint):
         """The oldest datagram, or None. Raises a pending error first."""
         self._check_open()
         self._raise_pending()
-        if not self._queue:
-            return None
-        received = self._queue.popleft()
-        self._octets -= len(received.data)
-        return received
-
-    def receive_error(self) -> IcmpError | None:
-        """The oldest recorded ICMP error, or None."""
-        self._check_open()
-        return self._errors.popleft() if self._errors else None
+        return super().receive()
 
     def take_error(self) -> UnreachableError | None:
         """The pending error of a connected socket, which is then no longer pending (SO_ERROR)."""
@@ -261,15 +238,12 @@ class UdpSocket(Endpoint):
         """Give the port and the groups back and forget what waits to be read."""
         self._check_open()
         self._layer.close(self, now)
-        self.closed = True
-        self._queue.clear()
-        self._errors.clear()
-        self._octets = 0
+        self._forget()
         self._pending = None
 
     @property
     def readable(self) -> bool:
-        return bool(self._queue or self._errors) or self._pending is not None
+        return super().readable or self._pending is not None
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -278,42 +252,22 @@ class UdpSocket(Endpoint):
 
     # -- what the layer calls
 
-    def deliver(self, received: Received) -> bool:
-        """Queue a datagram; False where it did not fit and was dropped."""
-        size = len(received.data)
-        if self._octets + size > self.receive_limit or len(self._queue) >= SOCKET_QUEUE_LIMIT:
-            self.dropped += 1
-            return False
-        self._queue.append(received)
-        self._octets += size
-        self.wake()
-        return True
-
     def report(self, error: IcmpError) -> None:
-        """An ICMP error about a datagram of this socket. The quoted octets are copied: the frame may be reused."""
+        """An ICMP error about a datagram of this socket: pending where connected, queued where it records them."""
         exception = as_exception(error)
         if exception is None:
             return
         if self.remote_port:
             self._pending = exception
             self.wake()
-        if not self.record_errors:
-            return
-        if len(self._errors) >= SOCKET_ERROR_LIMIT:
-            self.errors_dropped += 1
-            return
-        self._errors.append(error._replace(payload=memoryview(bytes(error.payload))))
-        self.wake()
+        if self.record_errors:
+            super().report(error)
 
     def hears(self, group: Ip4, interface: int | None) -> bool:
         """True for a member of `group` on this interface, on any with None."""
         if interface is None:
             return any(joined == group for joined, _ in self.groups)
         return (group, interface) in self.groups
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise MisuseError("the socket is closed", errno=errno.EBADF)
 
     def _raise_pending(self) -> None:
         if self._pending is not None:

@@ -38,7 +38,6 @@ class NetnsDriver:
         self._fabric = Fabric()
         self._in_user_namespace = False
         self._warm: socket.socket | None = None
-        self._warm_pid = 0
         self._stopped: set[str] = set()
 
     def enter(self) -> None:
@@ -51,7 +50,7 @@ class NetnsDriver:
         syscalls.set_title(f"layerlab {self._plan.lab}: supervisor")
 
     def create(self, progress: Progress) -> None:
-        self._warm, self._warm_pid = fork_warm_parent(self._plan, self._run, time.monotonic_ns(), time.time_ns())
+        self._warm, _ = fork_warm_parent(self._plan, self._run, time.monotonic_ns(), time.time_ns())
         self._fabric.create(self._plan, progress)
 
     def start_node(self, node: str) -> None:
@@ -132,8 +131,7 @@ class NetnsDriver:
             print(f"while closing the lab: {error}", file=sys.stderr)  # noqa: T201 - the supervisor's log
 
     def _is_bridge(self, node: str) -> bool:
-        config = self._plan.by_name[node]
-        return config.kind == "switch" and config.stack == "kernel"
+        return self._plan.by_name[node].is_bridge
 
     def _read_exits(self) -> list[NodeExit]:
         return [self._next_exit()]

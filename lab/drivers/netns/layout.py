@@ -88,7 +88,7 @@ class Layout:
         for node in plan.nodes:
             layout.by_node[node.name] = []
             _check(node)
-            if is_bridge(node):
+            if node.is_bridge:
                 index += 1
                 layout.bridges[node.name] = Bridge(node, index, _bridge_name(node.name, index))
             else:
@@ -101,7 +101,7 @@ class Layout:
             layout.pairs.append(Pair(link, first, second))
             layout.by_link[link.name] = layout.pairs[-1]
         for end, (node, interface) in interfaces.items():
-            if end not in layout.ends and not is_bridge(node):
+            if end not in layout.ends and not node.is_bridge:
                 first = layout._attach(end, interfaces, index + 1, interface.mtu)
                 layout.pairs.append(Pair(None, first, None, index + 2))
                 index += 2
@@ -121,11 +121,6 @@ class Layout:
         self.ends[end] = attachment
         self.by_node[end.node].append(attachment)
         return attachment
-
-
-def is_bridge(node: NodeConfig) -> bool:
-    """Whether a node is a Linux bridge, without a namespace and an agent."""
-    return node.kind == "switch" and node.stack == "kernel"
 
 
 def _bridge_name(name: str, index: int) -> str:
