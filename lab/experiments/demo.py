@@ -158,7 +158,10 @@ def judge_captures(run: Run) -> Verdict:
 
 def _complaints(capture: Path) -> list[str]:
     """What tshark finds malformed, or cannot read."""
-    command = ["tshark", "-n", "-r", str(capture), "-Y", "_ws.malformed || _ws.expert.severity >= 8388608"]
+    # A dynamic port may be one that some product uses: tshark would take our data for a malformed message of it.
+    no_guesses = ["-d", "udp.port==1024-65535,data"]
+    wanted = "_ws.malformed || _ws.expert.severity >= 8388608"
+    command = ["tshark", "-n", "-r", str(capture), *no_guesses, "-Y", wanted]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = done.stdout.splitlines()
     return lines if done.returncode == 0 else [*lines, done.stderr.strip()]
