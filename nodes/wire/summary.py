@@ -15,12 +15,12 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812  (a class, whatever its name)
 from typing import NamedTuple
 
-from nodes.wire import arp, bpdu, ethernet, icmp, igmp, ipv4, udp
+from nodes.wire import arp, bpdu, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
 from nodes.wire.addresses import format_ip4, format_mac
 from nodes.wire.checksum import Buffer, is_valid, ones_sum, pseudo_header_sum
 
-TCP_HEADER = Struct("!HHIIBBHHH")  # RFC 9293 section 3.1
-TCP_FLAGS = ((0x02, "S"), (0x10, "."), (0x01, "F"), (0x04, "R"), (0x08, "P"), (0x20, "U"), (0x40, "E"), (0x80, "W"))
+TCP_LETTERS = "FSRP.UEW"  # tcpdump's, by bit, lowest first
+TCP_QUOTED = Struct("!HHI")  # what an ICMP error is sure to quote of a segment (RFC 792)
 VLAN_TAG = Struct("!HH")
 ETHERTYPE_VLAN = 0x8100
 
@@ -241,16 +241,48 @@ def _udp(source: str, destination: str, payload: memoryview, pseudo: int, check:
 
 
 def _tcp(source: str, destination: str, payload: memoryview, pseudo: int, check: bool) -> Summary:
-    source_port, destination_port, sequence, acknowledgment, offset, bits, window, _, _ = TCP_HEADER.unpack_from(
-        payload
-    )
-    flags = "".join(letter for bit, letter in TCP_FLAGS if bits & bit) or "none"
+    source_port, destination_port, sequence = TCP_QUOTED.unpack_from(payload)
+    names = f"{source}:{source_port}", f"{destination}:{destination_port}"
+    if len(payload) < tcp.HEADER_LENGTH:
+        return Summary(*names, "TCP", f"seq {sequence}, {len(payload)} octets [truncated]")
+    _, _, _, acknowledgment, offset, bits, window, _, urgent = tcp.HEADER.unpack_from(payload)
+    flags = "".join(letter for bit, letter in enumerate(TCP_LETTERS) if bits >> bit & 1) or "none"
     parts = [f"flags [{flags}]", f"seq {sequence}"]
-    if bits & 0x10:
+    if bits & tcp.ACK:
         parts.append(f"ack {acknowledgment}")
-    parts += [f"win {window}", f"length {max(len(payload) - (offset >> 4) * 4, 0)}"]
-    info = ", ".join(parts) + _mark(payload, pseudo, check)
-    return Summary(f"{source}:{source_port}", f"{destination}:{destination_port}", "TCP", info)
+    parts.append(f"win {window}")
+    if bits & tcp.URG:
+        parts.append(f"urg {urgent}")
+    header_length = (offset >> 4) * 4
+    if header_length > len(payload) and not check:
+        parts.append(f"{len(payload)} of {header_length} octets of header [truncated]")
+    elif not tcp.HEADER_LENGTH <= header_length <= len(payload):
+        parts.append(f"data offset {header_length} of {len(payload)} octets [bad length]")
+    else:
+        parts += _tcp_options(payload[tcp.HEADER_LENGTH : header_length])
+        parts.append(f"length {len(payload) - header_length}")
+    return Summary(*names, "TCP", ", ".join(parts) + _mark(payload, pseudo, check))
+
+
+def _tcp_options(data: memoryview) -> list[str]:
+    """As tcpdump has them, without the padding between them and in the order in which a SYN of ours has them."""
+    options = tcp_options.parse_options(data)
+    words = []
+    if options.mss is not None:
+        words.append(f"mss {options.mss}")
+    if options.sack_permitted:
+        words.append("sackOK")
+    if options.timestamp is not None:
+        words.append("TS val {} ecr {}".format(*options.timestamp))
+    if options.window_scale is not None:
+        words.append(f"wscale {options.window_scale}")
+    if options.sack:
+        words.append(f"sack {len(options.sack)} " + "".join(f"{{{start}:{end}}}" for start, end in options.sack))
+    if options.user_timeout is not None:
+        words.append(f"uto {options.user_timeout} s")
+    if options.malformed:
+        words.append("malformed")
+    return [f"options [{','.join(words)}]"] if words else []
 
 
 def _igmp(payload: memoryview) -> str:

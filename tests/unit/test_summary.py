@@ -6,7 +6,7 @@ from struct import pack
 
 import pytest
 
-from nodes.wire import arp, bpdu, ethernet, icmp, igmp, ipv4, udp
+from nodes.wire import arp, bpdu, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
 from nodes.wire.addresses import BROADCAST_MAC, ZERO_MAC, Ip4, parse_ip4, parse_mac
 from nodes.wire.checksum import checksum, pseudo_header_sum
 from nodes.wire.summary import Summary, summarize
@@ -135,6 +135,58 @@ def test_tcp() -> None:
     rst = pack("!HHIIBBHHH", 5000, 80, 100, 0, 5 << 4, 0x04, 0, 0, 0)
     assert line(6, rst).info.startswith("flags [R], seq 100, win 0, length 0")
     assert line(6, bytes(7)).info == "7 octets [truncated]"
+
+
+@pytest.mark.parametrize(
+    ("flags", "letters"),
+    [(0x02, "S"), (0x12, "S."), (0x10, "."), (0x11, "F."), (0x18, "P."), (0x14, "R."), (0xC2, "SEW"), (0, "none")],
+)
+def test_tcp_flags_are_in_the_order_of_tcpdump(flags: int, letters: str) -> None:
+    assert line(6, tcp.build(A, B, 1, 2, 3, 0, flags, 0)).info.startswith(f"flags [{letters}], seq 3, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (tcp_options.build_syn(1460, 7, True, (5, 6)), "[mss 1460,sackOK,TS val 5 ecr 6,wscale 7]"),
+        (tcp_options.build_syn(536, None, False, None, 300), "[mss 536,uto 300 s]"),
+        (tcp_options.build((5, 6)), "[TS val 5 ecr 6]"),
+        (tcp_options.build((5, 6), [(10, 20), (30, 40)]), "[TS val 5 ecr 6,sack 2 {10:20}{30:40}]"),
+        (b"\x02\x04\x05\xb4\x08\x00\x00\x00", "[mss 1460,malformed]"),
+    ],
+)
+def test_tcp_options(options: bytes, text: str) -> None:
+    segment = tcp.build(A, B, 5000, 80, 100, 200, tcp.ACK, 65535, options=options, payload=b"data")
+    assert line(6, segment).info == f"flags [.], seq 100, ack 200, win 65535, options {text}, length 4"
+
+
+def test_tcp_padding_is_no_option() -> None:
+    assert "options" not in line(6, tcp.build(A, B, 1, 2, 3, 4, tcp.ACK, 5, options=b"\x01\x01\x01\x00")).info
+
+
+def test_tcp_urgent_pointer() -> None:
+    segment = tcp.build(A, B, 1, 2, 3, 4, tcp.ACK | tcp.URG, 5, urgent=6, payload=b"data56")
+    assert line(6, segment).info == "flags [.U], seq 3, ack 4, win 5, urg 6, length 6"
+
+
+@pytest.mark.parametrize(("words", "octets"), [(4, 16), (15, 60)])
+def test_tcp_data_offset_outside_the_segment(words: int, octets: int) -> None:
+    segment = pack("!HHIIBBHHH", 1, 2, 3, 4, words << 4, 0x10, 5, 0, 0)
+    info = f"flags [.], seq 3, ack 4, win 5, data offset {octets} of 20 octets [bad length] [bad checksum]"
+    assert line(6, segment).info == info
+
+
+def test_tcp_options_cut_off_by_the_capture() -> None:
+    options = tcp_options.build_syn(1460, 7, True, (5, 6))
+    frame = packet(6, tcp.build(A, B, 1, 2, 3, 0, tcp.SYN, 5, options=options))[:44]
+    assert summarize(frame, link="ip").info == "flags [S], seq 3, win 5, 24 of 40 octets of header [truncated]"
+
+
+def test_tcp_as_an_icmp_error_quotes_it() -> None:
+    """RFC 792: the header and eight octets, which are the ports and the sequence number."""
+    quote = packet(6, tcp.build(A, B, 5000, 80, 100, 200, tcp.ACK, 5))[:28]
+    info = line(1, icmp.build(3, 1, 0, quote)).info
+    assert info == "host unreachable (about 10.0.0.1:5000 > 10.0.0.2:80 TCP seq 100, 8 octets [truncated])"
 
 
 def test_igmp() -> None:
