@@ -4,7 +4,8 @@
     ├── MisuseError        the caller broke a rule of the API
     ├── WireError          a peer sent bytes that the protocol does not allow
     ├── LimitError         a table, a buffer or the port space is full
-    └── UnreachableError   the network reported that what was sent cannot arrive
+    ├── UnreachableError   the network reported that what was sent cannot arrive
+    └── DisconnectedError  a connection is over: refused, reset, timed out
 
 Every error carries `errno`, so that a socket API above can raise the `OSError` programs expect, and a `hint`
 that says what to do. Nothing else is ever raised by `receive`, `timeout` or `transmit` of a stack.
@@ -44,6 +45,13 @@ class UnreachableError(StackError):
     """The network said that a destination, a protocol or a port cannot be reached (RFC 1122 section 4.1.3.3)."""
 
     errno = errno.EHOSTUNREACH
+
+
+class DisconnectedError(StackError):
+    """A connection is over, and not by an orderly close: `errno` says how (ECONNREFUSED, ECONNRESET, ETIMEDOUT,
+    ECONNABORTED, EPIPE)."""
+
+    errno = errno.ECONNRESET
 
 
 class WireError(StackError):

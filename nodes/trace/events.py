@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
+from nodes.trace.tcp_events import TcpEvent
 from nodes.wire.addresses import Ip4, Mac, Prefix
 
 
@@ -26,6 +27,17 @@ class NodeStarted:
 @dataclass(frozen=True, slots=True)
 class NodeStopped:
     category: ClassVar[str] = "node"
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionUpdated:
+    """Code of another package. `new` is `loaded` or `failed`, `trigger` its place or what went wrong."""
+
+    category: ClassVar[str] = "node"
+    extension: str
+    old: str
+    new: str
     trigger: str
 
 
@@ -329,6 +341,7 @@ class DatagramDropped:
 Event: TypeAlias = (
     NodeStarted
     | NodeStopped
+    | ExtensionUpdated
     | ApplicationUpdated
     | InterfaceUpdated
     | FrameSent
@@ -356,6 +369,7 @@ Event: TypeAlias = (
     | DatagramSent
     | DatagramReceived
     | DatagramDropped
+    | TcpEvent
 )
 
 _Kind = TypeVar("_Kind", bound=Event)

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from nodes.trace import events
+from nodes.trace import events, tcp_events
 from nodes.trace.events import Event, FrameDropped, FrameSent, ListTracer, NodeStopped, NullTracer, Tracer
 from nodes.wire.addresses import Ip4, Mac, Prefix
 
-CATEGORIES = {"node", "application", "link", "network", "transport"}
+CATEGORIES = {"node", "application", "link", "network", "transport", "recovery"}
 FIELD_TYPES = {str, int, bool, float, Mac, Ip4, Prefix, NoneType}
 
 CLASSES: list[type[Any]] = [
     cls
-    for cls in vars(events).values()
-    if inspect.isclass(cls) and cls.__module__ == events.__name__ and dataclasses.is_dataclass(cls)
+    for module in (events, tcp_events)
+    for cls in vars(module).values()
+    if inspect.isclass(cls) and cls.__module__ == module.__name__ and dataclasses.is_dataclass(cls)
 ]
 each = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 
@@ -77,7 +78,9 @@ def test_a_field_of_an_address_has_the_type_of_one(cls: type[Any]) -> None:
 def test_a_change_says_from_what_to_what_and_why(cls: type[Any]) -> None:
     names = [field.name for field in dataclasses.fields(cls)]
     if cls.__name__.endswith("Updated"):
-        assert [name for name in names if name.startswith("old")] and [name for name in names if name.startswith("new")]
+        if not cls.__name__.endswith("MetricsUpdated"):  # qlog's name for a set of values
+            assert [name for name in names if name.startswith("old")]
+            assert [name for name in names if name.startswith("new")]
         assert names[-1] == "trigger"
     if cls.__name__.endswith(("Dropped", "Suppressed")):
         assert "reason" in names
@@ -91,7 +94,7 @@ def test_names_are_unique() -> None:
 
 def test_what_happens_to_every_packet_is_marked_as_such() -> None:
     often = {cls.__name__ for cls in CLASSES if getattr(cls, "packets", False)}
-    names = {name for name in often if name.startswith(("Frame", "Packet", "Datagram"))}
+    names = {name for name in often if name.startswith(("Frame", "Packet", "Datagram", "Segment"))}
     assert often == names
     assert {"FrameSent", "FrameReceived", "PacketSent", "PacketReceived", "PacketForwarded"} <= often
     assert not any(name.endswith(("Dropped", "Updated")) for name in often)
