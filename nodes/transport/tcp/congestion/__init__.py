@@ -1,0 +1,1 @@
+"""Congestion control: one algorithm per file, behind the few hooks of `base`."""
