@@ -24,7 +24,9 @@ from nodes.application.runner import ApplicationRunner
 from nodes.contract import NodeConfig
 from nodes.device import Device, build_device
 from nodes.io.control import ControlServer
+from nodes.io.extensions import load_congestion_controls, updated
 from nodes.io.link_monitor import LinkMonitor
+from nodes.io.memory import keep_freed_memory
 from nodes.io.packet_socket import PacketSocket
 from nodes.io.reactor import Reactor
 from nodes.io.recorder import Recorder, Recording
@@ -49,6 +51,8 @@ class Agent:
         self.recorder = Recorder(config, recording)
         self.trace = self.recorder.trace
         self.trace(now, NodeStarted(config.kind, "started"))
+        for extension in load_congestion_controls():
+            self.trace(now, updated(extension))
         self.reactor = Reactor()
         self.reactor.on_deadline = self._time_out
         self.device: Device | None = None
@@ -65,6 +69,8 @@ class Agent:
             self.start_capture()
 
     def _open_device(self, now: int) -> None:
+        if any(interface.offload for interface in self.config.interfaces):
+            keep_freed_memory()
         self._open_sockets()
         self.device = build_device(self.config, Random(self.config.seed), self.trace, now)
         if isinstance(self.device, Stack):
@@ -76,7 +82,7 @@ class Agent:
 
     def _open_sockets(self) -> None:
         for port, interface in enumerate(self.config.interfaces):
-            opened = PacketSocket(interface.name, outgoing=self._listens)
+            opened = PacketSocket(interface.name, outgoing=self._listens, offload=interface.offload)
             self._sockets.append(opened)
             read = self._listen if self._listens else self._read_frames
             self.reactor.add(opened.fileno(), partial(read, port))
@@ -107,11 +113,15 @@ class Agent:
         if device is None:
             self.reactor.set_deadline(self._next_deadline())
             return
+        sent = 0
         for _ in range(ROUNDS_PER_WAKE_UP):
             busy = runner is not None and runner.poll(now)
             frames = device.transmit()
             if frames:
                 self._send(frames, now)
+                sent += len(frames)
+                if sent >= FRAMES_PER_WAKE_UP:
+                    break  # what arrives must not wait longer
             elif not busy:
                 break
         self.methods.report()

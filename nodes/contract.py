@@ -28,7 +28,9 @@ class InterfaceConfig:
     """One interface of a node. `kind: ip` is a point-to-point interface that carries bare IP packets, without ARP.
     `address_source: rarp` asks a RARP server for the address (RFC 903), whose prefix length is then taken from
     `addresses`. `address_check: probe` uses an address only after the probes of RFC 5227, `none` neither probes nor
-    announces it; it is defended in any case. `peer` says what is at the other end, `peer_kind` of which kind it is."""
+    announces it; it is defended in any case. `offload` lets the interface take and give frames that are longer than
+    the MTU and whose checksum is not made yet, each behind a virtio-net header; only hosts of ours and the kernel's
+    nodes can. `peer` says what is at the other end, `peer_kind` of which kind it is."""
 
     name: str
     mac: str
@@ -37,6 +39,7 @@ class InterfaceConfig:
     kind: Literal["ethernet", "ip"] = "ethernet"
     address_source: Literal["static", "rarp"] = "static"
     address_check: Literal["none", "announce", "probe"] = "announce"
+    offload: bool = False
     link: str = ""
     peer: str = ""
     peer_kind: Literal["", "host", "router", "switch", "hub"] = ""
@@ -75,7 +78,8 @@ class NodeConfig:
     """All that a node has to know.
 
     `hosts` maps the names of the lab's nodes to an address of each. `rarp_table` maps MAC addresses to IPv4 addresses
-    on a RARP server, and is empty elsewhere. `seed` (64 bits) makes the node's random choices repeatable."""
+    on a RARP server, and is empty elsewhere. `seed` (64 bits) makes the node's random choices repeatable. `tcp` are
+    settings of `nodes.transport.tcp.settings.TcpSettings` by name, times in seconds."""
 
     lab: str
     name: str
@@ -88,6 +92,7 @@ class NodeConfig:
     rarp_table: Mapping[str, str] = field(default_factory=dict)
     spanning_tree: SpanningTreeConfig | None = None
     ageing_time: float = 300.0
+    tcp: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     applications: tuple[ApplicationConfig, ...] = ()
     trace: TraceLevel = "state"
     capture: bool = False

@@ -13,6 +13,7 @@ from typing import Protocol
 from nodes.contract import NodeConfig
 from nodes.datalink.spanning_tree_vectors import SpanningTreeSettings
 from nodes.datalink.switch import LearningSwitch
+from nodes.errors import MisuseError
 from nodes.physical.hub import Hub
 from nodes.stack import Stack
 from nodes.trace.events import Tracer
@@ -45,6 +46,8 @@ class Device(Protocol):
 def build_device(config: NodeConfig, random: Random, tracer: Tracer, now: int) -> Device:
     """The device that a configuration describes. Raises MisuseError where it contradicts itself, and for nodes whose
     stack is the kernel's, which have none."""
+    if config.kind != "host" and any(interface.offload for interface in config.interfaces):
+        raise MisuseError(f"{config.name}: a {config.kind} passes on what a wire carries and has no offload")
     ports = [interface.name for interface in config.interfaces]
     if config.kind == "hub":
         return Hub(ports, tracer)

@@ -36,6 +36,8 @@ from nodes.network.routes import Route
 from nodes.trace.events import InterfaceUpdated, Tracer
 from nodes.transport.echo import EchoLayer
 from nodes.transport.endpoint import Endpoint, ReadyQueue
+from nodes.transport.tcp.layer import TcpLayer
+from nodes.transport.tcp.settings import DEFAULTS, TcpSettings, settings_from
 from nodes.transport.udp import UdpLayer
 from nodes.units import earliest
 from nodes.wire import icmp, ipv4
@@ -45,6 +47,10 @@ from nodes.wire.checksum import Buffer
 LOCAL_TURN = 4096
 """Datagrams from the node to itself that are delivered in one turn; more wait for the next, so that nothing in the node
 can keep the pump for ever."""
+
+
+LOCAL_ROUNDS = 64
+"""Answers to answers within the node, in one turn."""
 
 
 class TransportHandler(Protocol):
@@ -69,13 +75,16 @@ class Stack:
         forwarding: bool,
         hosts: Mapping[str, Ip4] | None = None,
         now: int = 0,
+        tcp: TcpSettings = DEFAULTS,
     ) -> None:
         self.interfaces = tuple(interfaces)
         self.ip = InternetLayer(self.interfaces, random, tracer, forwarding=forwarding, now=now)
         self._ready = ReadyQueue()
         self.udp = UdpLayer(self.ip, random, tracer, self._ready)
         self.echo = EchoLayer(self.ip, random, tracer, self._ready)
-        self.handlers: dict[int, TransportHandler] = {ipv4.PROTOCOL_UDP: self.udp}
+        self.tcp = TcpLayer(self.ip, random, tracer, self._ready, tcp)
+        self.handlers: dict[int, TransportHandler] = {ipv4.PROTOCOL_UDP: self.udp, ipv4.PROTOCOL_TCP: self.tcp}
+        self.ip.icmp.is_ours = self._is_ours
         self.hosts: Mapping[str, Ip4] = hosts or {}
         self._tracer = tracer
         self._local_turn: int | None = None  # when local datagrams that were too many for one turn go on
@@ -90,7 +99,9 @@ class Stack:
             rarp_table = {parse_mac(mac): parse_ip4(address) for mac, address in config.rarp_table.items()}
             interfaces = [_interface(index, item, random, tracer) for index, item in enumerate(config.interfaces)]
             hosts = HostTable(config.hosts)
-            stack = cls(interfaces, random, tracer, forwarding=config.kind == "router", hosts=hosts, now=now)
+            settings = settings_from(config.tcp)
+            router = config.kind == "router"
+            stack = cls(interfaces, random, tracer, forwarding=router, hosts=hosts, now=now, tcp=settings)
             for interface, item in zip(interfaces, config.interfaces, strict=True):
                 if rarp_table and isinstance(interface, EthernetInterface):
                     interface.rarp_server = RarpServer(rarp_table)
@@ -115,7 +126,8 @@ class Stack:
         if delivery is None:
             self.ip.refresh(now)  # ARP and RARP give and take addresses
         else:
-            datagram = self.ip.receive(interface, *delivery, now)
+            packet, link_broadcast, checksum_valid = delivery
+            datagram = self.ip.receive(interface, packet, link_broadcast, now, checksum_valid)
             if datagram is not None:
                 self._deliver(datagram, now)
         self._settle(now)
@@ -126,17 +138,26 @@ class Stack:
             interface.timeout(now)
         self.ip.refresh(now)
         self.ip.timeout(now)
+        self.tcp.timeout(now)
         self._local_turn = None
         self._settle(now)
 
     def deadline(self) -> int | None:
         """When `timeout` is to be called next, in the past where that is overdue."""
-        links = (interface.deadline() for interface in self.interfaces)
-        return earliest(*links, self.ip.deadline(), self._local_turn)
+        links = [interface.deadline() for interface in self.interfaces]
+        return earliest(self.ip.deadline(), self.tcp.deadline(), self._local_turn, *links)
 
     def transmit(self) -> list[tuple[int, bytes]]:
         """The frames to send since the last call, by port."""
-        self._settle(self.ip.last_sent)  # what sockets sent since the last input
+        now = max(self.ip.last_sent, self.tcp.now)
+        self._settle(now)  # what sockets sent since the last input
+        if self.tcp.has_pending:
+            self.tcp.flush(now)
+            for _ in range(LOCAL_ROUNDS):  # connections of the node with itself
+                if not self.ip.has_local:
+                    break
+                self._settle(now)
+                self.tcp.flush(now)
         return [(interface.index, frame) for interface in self.interfaces for frame in interface.transmit()]
 
     def drain_ready(self) -> list[Endpoint]:
@@ -192,6 +213,7 @@ class Stack:
             "interfaces": [interface.snapshot(now) for interface in self.interfaces],
             **self.ip.snapshot(now),
             "udp": self.udp.snapshot(now),
+            "tcp": self.tcp.snapshot(now),
             "echo": self.echo.snapshot(now),
         }
 
@@ -226,15 +248,18 @@ class Stack:
         elif protocol in self.handlers:
             self.handlers[protocol].error(error, now)
 
+    def _is_ours(self, error: IcmpError) -> bool:
+        """TCP can tell forged news of a path MTU (RFC 5927 section 7.2)."""
+        return error.header.protocol != ipv4.PROTOCOL_TCP or self.tcp.is_in_flight(error)
+
     def _refuse(self, datagram: Datagram, code: int, trigger: str, now: int) -> None:
         self.ip.icmp.error(datagram, icmp.UNREACHABLE, code, 0, now, trigger=trigger)
 
     def _settle(self, now: int) -> None:
         """What an input brought about inside the node: neighbours that did not answer, datagrams to itself."""
         for interface in self.interfaces:
-            packets = interface.failed()
-            if packets:
-                for error in self.ip.undeliverable(interface, packets, now):
+            if interface.given_up:
+                for error in self.ip.undeliverable(interface, interface.failed(), now):
                     self._report(error, now)
         if self.ip.has_local:
             self._deliver_local(now)
@@ -252,9 +277,12 @@ def _interface(index: int, config: InterfaceConfig, random: random_module.Random
     if not MINIMUM_MTU <= config.mtu <= ipv4.MAXIMUM_LENGTH:
         raise MisuseError(f"{config.name}: an MTU of {config.mtu} octets, {MINIMUM_MTU} to 65535 expected")
     if config.kind == "ip":
+        if config.offload:
+            raise MisuseError(f"{config.name}: a point-to-point interface has no offload")
         return PointToPointInterface(index, config.name, config.mtu, tracer)
     settings = ArpSettings(announcements=0) if config.address_check == "none" else ArpSettings()
-    return EthernetInterface(index, config.name, parse_mac(config.mac), config.mtu, random, tracer, settings)
+    mac = parse_mac(config.mac)
+    return EthernetInterface(index, config.name, mac, config.mtu, random, tracer, settings, offload=config.offload)
 
 
 def _assign(interface: Interface, config: InterfaceConfig, now: int) -> None:

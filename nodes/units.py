@@ -9,4 +9,8 @@ MICROSECOND = 1_000
 
 def earliest(*deadlines: int | None) -> int | None:
     """The first of several deadlines, of which None are none; None where there is no other."""
-    return min((deadline for deadline in deadlines if deadline is not None), default=None)
+    first = None
+    for deadline in deadlines:  # asked after each wake-up: a plain loop costs half of `min` over a generator
+        if deadline is not None and (first is None or deadline < first):
+            first = deadline
+    return first

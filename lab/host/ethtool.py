@@ -5,6 +5,11 @@ with an unfinished checksum, and takes such from its peer unverified. Between tw
 in user space at the other end would see wrong checksums, in frames that no wire can carry. With offloads off, a frame
 on a veth is what it would be on a cable. VLAN tags stay in the frame for the same reason.
 
+Where the other end of a link takes such frames (another kernel, or a host of ours whose frames have virtio-net
+headers), TCP's offloads stay on, and only these: no other protocol's segments are understood there. It is the features
+of the end that sends which count: the kernel finishes a frame, and cuts it, just before it goes to an interface that
+cannot; by packet sockets and bridges as well as by its own TCP. So each end has the features that its peer takes.
+
 How. ETHTOOL_GSTRINGS tells the kernel's names of features, whose positions differ between kernels; ETHTOOL_GFEATURES
 which of them this interface has and may change; ETHTOOL_SFEATURES changes them in one call; a second GFEATURES
 verifies. Bits come in blocks of 32:
@@ -21,7 +26,7 @@ import fcntl
 import re
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from lab.errors import DriverError
 from lab.host.namespaces import refused
@@ -42,6 +47,14 @@ OFFLOADS = re.compile(
 VLAN tags kept beside the frame. A prefix matches all variants."""
 
 
+TCP_OFFLOADS = frozenset(
+    {"tx-checksum-ip-generic", "tx-scatter-gather", "tx-generic-segmentation", "tx-tcp-segmentation"}
+    | {"tx-tcp-ecn-segmentation"}
+)
+"""Those with which an interface sends long TCP segments over IPv4 that have no checksum yet. UDP's checksum is left to
+the link, too."""
+
+
 class Ethtool:
     """Features of the interfaces of the network namespace in which it is made."""
 
@@ -60,21 +73,23 @@ class Ethtool:
         available, active = self._read(name, len(names))
         return {text: bool(active >> bit & 1) for bit, text in enumerate(names) if available >> bit & 1}
 
-    def offloads_off(self, name: str) -> None:
-        """Turn off every offload and verify. Raises DriverError, which names what is still on."""
+    def offloads_off(self, name: str, *, but_tcp: bool = False) -> None:
+        """Turn off every offload, with `but_tcp` all except TCP_OFFLOADS, which are turned on, and verify. Raises
+        DriverError, which names what is not as it should be."""
         names = _feature_names(self, name)
         available, active = self._read(name, len(names))
-        unwanted = available & sum(1 << bit for bit, text in enumerate(names) if OFFLOADS.match(text))
-        if not active & unwanted:
+        wanted = available & _bits(names, TCP_OFFLOADS.__contains__) if but_tcp else 0
+        ours = available & _bits(names, OFFLOADS.match) | wanted
+        if active & ours == wanted:
             return
-        blocks = _blocks(len(names))
-        request = struct.pack("=II", _ETHTOOL_SFEATURES, blocks)
-        request += b"".join(struct.pack("=II", unwanted >> 32 * block & 0xFFFF_FFFF, 0) for block in range(blocks))
-        self._call(name, "turn offloads off", request)
+        request = struct.pack("=II", _ETHTOOL_SFEATURES, _blocks(len(names)))
+        for shift in range(0, 32 * _blocks(len(names)), 32):
+            request += struct.pack("=II", ours >> shift & 0xFFFF_FFFF, wanted >> shift & 0xFFFF_FFFF)
+        self._call(name, "set offloads", request)
         _available, active = self._read(name, len(names))
-        left = [text for bit, text in enumerate(names) if active & unwanted & 1 << bit]
-        if left:
-            raise DriverError(f"{name}: the kernel keeps these offloads on: {', '.join(left)}")
+        wrong = [text for bit, text in enumerate(names) if (active & ours ^ wanted) & 1 << bit]
+        if wrong:
+            raise DriverError(f"{name}: the kernel does not change these offloads: {', '.join(wrong)}")
 
     def _read(self, name: str, count: int) -> tuple[int, int]:
         """The available and the active features as bit sets."""
@@ -105,12 +120,13 @@ class Ethtool:
         return buffer.raw
 
 
-def offloads_off(names: Iterable[str]) -> None:
-    """Turn off the offloads of interfaces of the current network namespace, and verify. Raises DriverError."""
+def set_offloads(interfaces: Iterable[tuple[str, bool]]) -> None:
+    """Turn off the offloads of interfaces of the current network namespace, where the second value is true all but
+    those of TCP, and verify. Raises DriverError."""
     tool = Ethtool()
     try:
-        for name in names:
-            tool.offloads_off(name)
+        for name, but_tcp in interfaces:
+            tool.offloads_off(name, but_tcp=but_tcp)
     finally:
         tool.close()
 
@@ -123,6 +139,10 @@ def _feature_names(tool: Ethtool, interface: str) -> tuple[str, ...]:
     if not _names:
         _names.append(tool.read_names(interface))
     return _names[0]
+
+
+def _bits(names: Iterable[str], chosen: Callable[[str], object]) -> int:
+    return sum(1 << bit for bit, text in enumerate(names) if chosen(text))
 
 
 def _blocks(count: int) -> int:

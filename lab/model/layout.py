@@ -118,6 +118,26 @@ class Layout:
         written = self.settings(port).mtu or self.topology.links[port.link].mtu
         return written or self.topology.defaults.mtu
 
+    def offload(self, link: int) -> bool:
+        """Whether a link may carry TCP segments that are longer than a frame and have no checksum yet. Here is decided
+        what speaks against it: the file; and different MTUs on its segment, for a long segment would pass where its
+        pieces would be lost. A link that does something to frames, one by one, must be given frames."""
+        written = self.topology.links[link].offload or self.topology.defaults.offload
+        return written == "on" and self.segment_of_link[link] in self._even_segments
+
+    @cached_property
+    def segment_of_link(self) -> dict[int, int]:
+        return {link: index for index, segment in enumerate(self.segments) for link in segment.links}
+
+    @cached_property
+    def _even_segments(self) -> frozenset[int]:
+        """The segments all of whose interfaces have the same MTU."""
+        return frozenset(
+            index
+            for index, segment in enumerate(self.segments)
+            if len({self.mtu(port) for link in segment.links for port in self.links[link]}) == 1
+        )
+
     def static_addresses(self, segment: Segment) -> Iterator[tuple[Port, IPv4Interface, Given]]:
         for port in segment.ports:
             for given in self.addresses.get(port, ()):

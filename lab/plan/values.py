@@ -26,13 +26,15 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class LinkPlan:
-    """A point-to-point link between two interfaces. `up: false` starts it without carrier."""
+    """A point-to-point link between two interfaces. `up: false` starts it without carrier. `offload`: it may carry TCP
+    segments of 64 KiB without checksums, where its ends take them."""
 
     name: str
     a: End
     b: End
     mtu: int = 1500
     up: bool = True
+    offload: bool = False
 
 
 @dataclass(frozen=True, slots=True)

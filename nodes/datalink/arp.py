@@ -41,7 +41,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from nodes.datalink.deadlines import Deadlines
 from nodes.errors import MisuseError
@@ -71,8 +71,11 @@ MINIMUM_INTERVAL = SECOND
 
 State: TypeAlias = Literal["none", "incomplete", "reachable", "stale", "probe", "failed"]
 
-SendFrame: TypeAlias = Callable[[Mac, int, bytes, int], None]
-"""How a unit of an interface sends: destination, EtherType, payload, now."""
+
+class SendFrame(Protocol):
+    """How a unit of an interface sends. `note` is the virtio-net header of a packet that has one of its own."""
+
+    def __call__(self, destination: Mac, ethertype: int, payload: bytes, now: int, note: bytes = b"") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +126,12 @@ class _Entry:
         self.state: State = "none"
         self.requests = 0  # in this state
         self.requested_at: int | None = None
-        self.pending: deque[bytes] = deque()
+        self.pending: deque[tuple[bytes, bytes]] = deque()  # packets, each with its note
 
 
 class ArpCache:
-    """The neighbours of one interface. `source_for(target)` gives our address that a request names as its sender."""
+    """The neighbours of one interface. `source_for(target)` gives our address that a request names as its sender;
+    `given_up` is the interface's list of packets that nobody answered for, which `failed` empties."""
 
     def __init__(
         self,
@@ -137,6 +141,7 @@ class ArpCache:
         tracer: Tracer,
         send_frame: SendFrame,
         source_for: Callable[[Ip4], Ip4],
+        given_up: list[bytes],
     ) -> None:
         self.counters = ArpCounters()
         self._interface = interface
@@ -147,7 +152,7 @@ class ArpCache:
         self._source_for = source_for
         self._entries: dict[Ip4, _Entry] = {}  # the one confirmed longest ago first
         self._deadlines = Deadlines()
-        self._failed: list[bytes] = []
+        self._failed = given_up
         self._held = 0  # octets in pending queues and in _failed
         self._on_timeout: dict[State, Callable[[_Entry, int], None]] = {
             "incomplete": self._incomplete_timeout,
@@ -172,9 +177,9 @@ class ArpCache:
             self._ask(entry, now)
         return entry.mac
 
-    def queue(self, packet: bytes, address: Ip4, now: int) -> None:
-        """Keep `packet` until `address` is resolved, and see to it that it is asked for. While the hold-down of a
-        failed address runs, the packet comes back through `failed` at once."""
+    def queue(self, packet: bytes, address: Ip4, now: int, note: bytes = b"") -> None:
+        """Keep `packet` and its note until `address` is resolved, and see to it that it is asked for. While the
+        hold-down of a failed address runs, the packet comes back through `failed` at once."""
         entry = self._entries.get(address)
         if entry is None:
             entry = self._create(address, now)
@@ -186,7 +191,7 @@ class ArpCache:
         if entry.state == "failed":
             self.give_back(packet, now)
         else:
-            self._hold(entry, packet, now)
+            self._hold(entry, packet, note, now)
 
     def give_back(self, packet: bytes, now: int) -> None:
         """Hand out `packet` through `failed`, as one whose next hop has no MAC address."""
@@ -202,7 +207,8 @@ class ArpCache:
         """The packets given up since the last call, oldest first per neighbour."""
         if not self._failed:
             return []
-        packets, self._failed = self._failed, []
+        packets = self._failed.copy()
+        self._failed.clear()
         self._held -= sum(len(packet) + PACKET_OVERHEAD for packet in packets)
         return packets
 
@@ -252,7 +258,7 @@ class ArpCache:
             return
         self.counters.resolutions_failed += 1
         self.counters.packets_failed += len(entry.pending)
-        self._failed += entry.pending  # stay counted in _held until drained
+        self._failed += (packet for packet, _ in entry.pending)  # stay counted in _held until drained
         entry.pending.clear()
         self._enter(entry, "failed", f"no answer to {entry.requests} requests", now)
         self._deadlines.set(entry.address, now + self._settings.hold_down)
@@ -318,7 +324,7 @@ class ArpCache:
         return False
 
     def _remove(self, entry: _Entry, trigger: str, now: int) -> None:
-        for packet in entry.pending:
+        for packet, _ in entry.pending:
             self._held -= len(packet) + PACKET_OVERHEAD
             self._drop(packet, trigger, now)
         entry.pending.clear()
@@ -326,27 +332,27 @@ class ArpCache:
         del self._entries[entry.address]
         self._enter(entry, "none", trigger, now)
 
-    def _hold(self, entry: _Entry, packet: bytes, now: int) -> None:
+    def _hold(self, entry: _Entry, packet: bytes, note: bytes, now: int) -> None:
         """Append to the queue. Where it is full the oldest goes: RFC 1122 section 2.3.2.2 wants the latest packet
         saved, and the sender of the oldest is the nearest to giving up on it anyway."""
         cost = len(packet) + PACKET_OVERHEAD
         pending = entry.pending
         while pending and (len(pending) >= self._settings.pending_packets or self._held + cost > HELD_OCTETS):
-            oldest = pending.popleft()
+            oldest, _ = pending.popleft()
             self._held -= len(oldest) + PACKET_OVERHEAD
             self._drop(oldest, "ARP queue full", now)
         if self._held + cost > HELD_OCTETS:
             self._drop(packet, "too many octets wait for ARP", now)
             return
         self._held += cost
-        pending.append(bytes(packet))
+        pending.append((bytes(packet), note))
 
     def _release(self, entry: _Entry, now: int) -> None:
         mac = entry.mac
         while entry.pending and mac is not None:
-            packet = entry.pending.popleft()
+            packet, note = entry.pending.popleft()
             self._held -= len(packet) + PACKET_OVERHEAD
-            self._send_frame(mac, ETHERTYPE_IPV4, packet, now)
+            self._send_frame(mac, ETHERTYPE_IPV4, packet, now, note)
 
     def _drop(self, packet: bytes, reason: str, now: int) -> None:
         self.counters.packets_dropped += 1

@@ -19,6 +19,10 @@ with its reason.
 goes out. A veth has no collisions and carries any length, the stack below our frames pads where real hardware is; on
 receipt, padding is left for the internet layer, whose total length field says where the packet ends (RFC 894).
 
+**Offload.** A link without a wire need not be given what only a wire needs: finished checksums, and packets no longer
+than the MTU. On an interface with `offload`, every frame begins with a virtio-net header (`nodes.wire.virtio`), in both
+directions. What TCP left to the link stands there; all else goes with a header that says nothing is left.
+
 **Two kinds.** The other one, `PointToPointInterface`, carries bare IP packets without Ethernet.
 """
 
@@ -30,12 +34,13 @@ from typing import TypeAlias
 
 from nodes.datalink.address_conflict import OwnAddresses
 from nodes.datalink.arp import ArpCache, ArpSettings
+from nodes.datalink.offload import PARTIAL_TCP, PLAIN_IPV4, longest_piece, note_of, refusal
 from nodes.datalink.point_to_point import PointToPointInterface
-from nodes.datalink.port import DOWN, Port
+from nodes.datalink.port import DOWN, Delivery, Port
 from nodes.datalink.rarp import RarpClient, RarpServer
 from nodes.errors import LimitError, MisuseError, WireError
 from nodes.trace.events import AddressUpdated, FrameDropped, Tracer
-from nodes.wire import arp
+from nodes.wire import arp, virtio
 from nodes.wire.addresses import (
     ANY,
     BROADCAST_MAC,
@@ -77,13 +82,17 @@ class EthernetInterface(Port):
         random: Random,
         tracer: Tracer,
         settings: ArpSettings = ArpSettings(),  # noqa: B008 - frozen
+        *,
+        offload: bool = False,
     ) -> None:
         if len(mac) != 6 or is_group_mac(mac) or mac == ZERO_MAC:
             raise MisuseError(f"{format_mac(mac)} is not the MAC address of a station")
-        super().__init__(index, name, mac, mtu, tracer)
+        super().__init__(index, name, mac, mtu, tracer, offload=offload)
+        self._plain = virtio.PLAIN if offload else b""  # stands before a frame that lacks nothing
+        self._start = self._lead + HEADER_LENGTH
         self._random = random
         self._own = OwnAddresses(name, mac, settings, random, tracer, self._send_frame, self._addresses_changed)
-        self.arp = ArpCache(name, mac, settings, tracer, self._send_frame, self._own.source_for)
+        self.arp = ArpCache(name, mac, settings, tracer, self._send_frame, self._own.source_for, self.given_up)
         self.addresses: list[Prefix] = self._own.in_use
         self.rarp_server: RarpServer | None = None
         self._rarp_client: RarpClient | None = None
@@ -146,22 +155,32 @@ class EthernetInterface(Port):
 
     # --------------------------------------------------------------------- sending
 
-    def send(self, packet: bytes, next_hop: Ip4, now: int) -> None:
-        """Send `packet` to the neighbour `next_hop`, once its MAC address is known. Raises MisuseError (EMSGSIZE) for
-        more than the MTU. What cannot be resolved comes back through `failed`, possibly at once."""
-        self._check_length(packet)
+    def send(
+        self, packet: bytes, next_hop: Ip4, now: int, *, segment_size: int = 0, partial_checksum: bool = False
+    ) -> None:
+        """Send `packet` to the neighbour `next_hop`, once its MAC address is known. What cannot be resolved comes back
+        through `failed`, possibly at once.
+
+        For TCP, and with `offload` only: `partial_checksum` leaves the checksum to the link, and with it `segment_size`
+        lets the packet be longer than the MTU, as long as its pieces with so many octets of payload are not. Raises
+        MisuseError for more than the MTU (EMSGSIZE), and for a partial checksum without offload."""
+        note = self._plain
+        if partial_checksum:
+            note = self._note(packet, segment_size)
+        elif len(packet) > self.mtu:
+            raise self._too_long(len(packet))
         if not self.up:
-            self._discard(packet, DOWN, now)
+            self._discard(len(packet), DOWN, now)
             return
         mac = self.arp.resolve(next_hop, now)
         if mac is None:
             mac = self._mapped(next_hop)
         if mac is not None:
-            self._put(mac, ETHERTYPE_IPV4, HEADER.pack(mac, self.mac, ETHERTYPE_IPV4) + packet, now)
+            self._put(mac, ETHERTYPE_IPV4, note + HEADER.pack(mac, self.mac, ETHERTYPE_IPV4) + packet, now)
         elif next_hop == ANY or next_hop in self._own.owned:
             self.arp.give_back(packet, now)  # a route that leads to ourselves: nobody would answer
         else:
-            self.arp.queue(packet, next_hop, now)
+            self.arp.queue(packet, next_hop, now, note)
 
     def failed(self) -> list[bytes]:
         """The packets given up since the last call because nobody answered for their next hop. To be drained after
@@ -176,21 +195,30 @@ class EthernetInterface(Port):
             return BROADCAST_MAC
         return None
 
-    def _send_frame(self, destination: Mac, ethertype: int, payload: bytes, now: int) -> None:
-        self._put(destination, ethertype, HEADER.pack(destination, self.mac, ethertype) + payload, now)
+    def _note(self, packet: bytes, segment_size: int) -> bytes:
+        """The virtio-net header of a TCP segment whose checksum is left to the link, and its cutting where needed."""
+        if not self.offload:
+            raise MisuseError(f"{self.name} has no offload")
+        longest = longest_piece(packet, segment_size)
+        if longest > self.mtu:
+            raise self._too_long(longest)
+        return note_of(packet, segment_size) if segment_size or packet[0] != PLAIN_IPV4 else PARTIAL_TCP
+
+    def _send_frame(self, destination: Mac, ethertype: int, payload: bytes, now: int, note: bytes = b"") -> None:
+        header = (note or self._plain) + HEADER.pack(destination, self.mac, ethertype)
+        self._put(destination, ethertype, header + payload, now)
 
     # ------------------------------------------------------------------- receiving
 
-    def receive(self, frame: Buffer, now: int) -> tuple[memoryview, bool] | None:
-        """An IPv4 packet, padding included, and whether the frame was a link broadcast or multicast. None for all that
-        ends here."""
+    def receive(self, frame: Buffer, now: int) -> Delivery | None:
+        """An IPv4 packet, padding included, and what is known of it. None for all that ends here."""
         if not self.up:
             self._ignore(frame, DOWN, now)
             return None
-        if len(frame) < HEADER_LENGTH:
-            self._refuse(frame, f"{len(frame)} octets, no Ethernet header", now)
+        if len(frame) < self._start:
+            self._refuse(frame, f"{self._length(frame)} octets, no Ethernet header", now)
             return None
-        destination, source, ethertype = HEADER.unpack_from(frame)
+        destination, source, ethertype = HEADER.unpack_from(frame, self._lead)
         group = destination != self.mac
         if group and destination != BROADCAST_MAC and destination not in self._groups:
             self.counters.in_filtered += 1
@@ -201,17 +229,24 @@ class EthernetInterface(Port):
         if source == self.mac:
             self._refuse(frame, "source is our own MAC address: a loop, or another station uses it", now)
             return None
-        self._count(source, destination, ethertype, len(frame), now)
+        self._count(source, destination, ethertype, len(frame) - self._lead, now)
         self.counters.in_group_frames += group
         if ethertype == ETHERTYPE_IPV4:
-            return memoryview(frame)[HEADER_LENGTH:], group
+            packet = memoryview(frame)[self._start :]
+            if not self.offload:
+                return packet, group, False
+            refused = refusal(frame, self.mtu) if frame[1] else None
+            if refused is not None:
+                self._refuse(frame, refused, now)
+                return None
+            return packet, group, frame[0] & virtio.TRUSTED != 0
         self._receive_other(ethertype, frame, now)
         return None
 
     def _receive_other(self, ethertype: int, frame: Buffer, now: int) -> None:
         if ethertype in (ETHERTYPE_ARP, ETHERTYPE_RARP):
             try:
-                packet = arp.parse(memoryview(frame)[HEADER_LENGTH:])
+                packet = arp.parse(memoryview(frame)[self._start :])
                 _check_sender(packet)
                 if ethertype == ETHERTYPE_ARP:
                     self._receive_arp(packet, now)
@@ -301,6 +336,7 @@ class EthernetInterface(Port):
             "mac": format_mac(self.mac),
             "mtu": self.mtu,
             "up": self.up,
+            "offload": self.offload,
             "addresses": [str(prefix) for prefix in self.addresses],
             "groups": {format_mac(group): count for group, count in self._groups.items()},
             "counters": asdict(self.counters),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from nodes.datalink.address_conflict import check_prefix
-from nodes.datalink.port import DOWN, Port
+from nodes.datalink.port import DOWN, Delivery, Port
 from nodes.errors import MisuseError
 from nodes.trace.events import AddressUpdated, Tracer
 from nodes.wire.addresses import ZERO_MAC, Ip4, Mac, Prefix
@@ -50,24 +50,36 @@ class PointToPointInterface(Port):
         if up != self.up:
             self._change(up, now)
 
-    def send(self, packet: bytes, next_hop: Ip4, now: int) -> None:  # noqa: ARG002 - there is only one
-        """Send `packet` to the other end. Raises MisuseError (EMSGSIZE) for more than the MTU."""
-        self._check_length(packet)
+    def send(
+        self,
+        packet: bytes,
+        next_hop: Ip4,  # noqa: ARG002 - there is only one
+        now: int,
+        *,
+        segment_size: int = 0,  # noqa: ARG002 - the surface of all interfaces
+        partial_checksum: bool = False,
+    ) -> None:
+        """Send `packet` to the other end. Raises MisuseError: for more than the MTU (EMSGSIZE), and for what only a
+        link with offload can carry."""
+        if partial_checksum:
+            raise MisuseError(f"{self.name} has no offload")
+        if len(packet) > self.mtu:
+            raise self._too_long(len(packet))
         if self.up:
             self._put(ZERO_MAC, ETHERTYPE_IPV4, bytes(packet), now)
         else:
-            self._discard(packet, DOWN, now)
+            self._discard(len(packet), DOWN, now)
 
     def failed(self) -> list[bytes]:
         return []
 
-    def receive(self, frame: Buffer, now: int) -> tuple[memoryview, bool] | None:
+    def receive(self, frame: Buffer, now: int) -> Delivery | None:
         """The packet. It is never a link broadcast."""
         if not self.up:
             self._ignore(frame, DOWN, now)
             return None
         self._count(ZERO_MAC, ZERO_MAC, ETHERTYPE_IPV4, len(frame), now)
-        return memoryview(frame), False
+        return memoryview(frame), False, False
 
     def deadline(self) -> int | None:
         return None
@@ -81,6 +93,7 @@ class PointToPointInterface(Port):
             "kind": "ip",
             "mtu": self.mtu,
             "up": self.up,
+            "offload": self.offload,
             "addresses": [str(prefix) for prefix in self.addresses],
             "counters": asdict(self.counters),
         }

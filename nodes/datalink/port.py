@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from nodes.errors import MisuseError
 from nodes.trace.events import FrameDropped, FrameReceived, FrameSent, InterfaceUpdated, Tracer
+from nodes.wire import virtio
 from nodes.wire.addresses import Mac
 from nodes.wire.checksum import Buffer
 
@@ -15,6 +17,10 @@ TRANSMIT_FRAMES = 16_384
 does not, at 25 MB of full-sized frames."""
 
 DOWN = "interface is down"
+
+Delivery: TypeAlias = tuple[memoryview, bool, bool]
+"""What an interface hands up: an IPv4 packet, with padding; was the frame a link broadcast or multicast; need the
+checksum of the transport not be verified?"""
 
 
 @dataclass(slots=True)
@@ -37,40 +43,46 @@ class InterfaceCounters:
 
 
 class Port:
-    """Base of the interfaces. `index` is the port number, `mtu` the longest packet in octets."""
+    """Base of the interfaces. `index` is the port number, `mtu` the longest packet in octets. With `offload`, frames
+    begin with a virtio-net header (nodes.wire.virtio), in both directions. `given_up` has the packets that `failed`
+    is to hand out: one look tells that there are none."""
 
-    def __init__(self, index: int, name: str, mac: Mac, mtu: int, tracer: Tracer) -> None:
+    def __init__(self, index: int, name: str, mac: Mac, mtu: int, tracer: Tracer, *, offload: bool = False) -> None:
         self.index = index
         self.name = name
         self.mac = mac
         self.mtu = mtu
         self.up = True
+        self.offload = offload
+        self.given_up: list[bytes] = []
         self.counters = InterfaceCounters()
         self._trace = tracer
         self._out: list[bytes] = []
+        self._lead = virtio.LENGTH if offload else 0
+        """Octets before the Ethernet header, which count nowhere."""
 
     def transmit(self) -> list[bytes]:
         """The frames to send since the last call, oldest first."""
         frames, self._out = self._out, []
         return frames
 
-    def _check_length(self, packet: bytes) -> None:
-        if len(packet) > self.mtu:
-            raise MisuseError(
-                f"a packet of {len(packet)} octets exceeds the MTU {self.mtu} of {self.name}",
-                hint="fragment it first",
-                errno=errno.EMSGSIZE,
-            )
+    def _too_long(self, length: int) -> MisuseError:
+        return MisuseError(
+            f"a packet of {length} octets exceeds the MTU {self.mtu} of {self.name}",
+            hint="fragment it first",
+            errno=errno.EMSGSIZE,
+        )
 
     def _put(self, destination: Mac, ethertype: int, frame: bytes, now: int) -> None:
         if len(self._out) >= TRANSMIT_FRAMES:
-            self._discard(frame, "transmit queue full", now)
+            self._discard(len(frame) - self._lead, "transmit queue full", now)
             return
         self._out.append(frame)
         self.counters.out_frames += 1
-        self.counters.out_octets += len(frame)
+        length = len(frame) - self._lead
+        self.counters.out_octets += length
         if self._trace.packets:
-            self._trace(now, FrameSent(self.name, self.mac, destination, ethertype, len(frame)))
+            self._trace(now, FrameSent(self.name, self.mac, destination, ethertype, length))
 
     def _count(self, source: Mac, destination: Mac, ethertype: int, length: int, now: int) -> None:
         self.counters.in_frames += 1
@@ -78,17 +90,20 @@ class Port:
         if self._trace.packets:
             self._trace(now, FrameReceived(self.name, source, destination, ethertype, length))
 
-    def _discard(self, frame: Buffer, reason: str, now: int) -> None:
+    def _discard(self, length: int, reason: str, now: int) -> None:
         self.counters.out_discards += 1
-        self._trace(now, FrameDropped(self.name, reason, len(frame)))
+        self._trace(now, FrameDropped(self.name, reason, length))
 
     def _refuse(self, frame: Buffer, reason: str, now: int) -> None:
         self.counters.in_errors += 1
-        self._trace(now, FrameDropped(self.name, reason, len(frame)))
+        self._trace(now, FrameDropped(self.name, reason, self._length(frame)))
 
     def _ignore(self, frame: Buffer, reason: str, now: int) -> None:
         self.counters.in_discards += 1
-        self._trace(now, FrameDropped(self.name, reason, len(frame)))
+        self._trace(now, FrameDropped(self.name, reason, self._length(frame)))
+
+    def _length(self, frame: Buffer) -> int:
+        return max(len(frame) - self._lead, 0)
 
     def _change(self, up: bool, now: int) -> None:
         """Take the new state. What waits to be sent is lost with the carrier."""
@@ -97,4 +112,4 @@ class Port:
         self.up = up
         self._trace(now, InterfaceUpdated(self.name, *names, trigger="carrier"))
         for frame in frames:
-            self._discard(frame, DOWN, now)
+            self._discard(len(frame) - self._lead, DOWN, now)

@@ -18,13 +18,15 @@ LOCAL_INTERFACE = -1
 class Datagram(NamedTuple):
     """A complete datagram for this node. `interface` is the index of the interface it came in by, `packet` the header
     and the payload, as an ICMP error about it quotes them. `link_broadcast` tells that the frame below was a broadcast
-    or a multicast, about which no ICMP error may be sent (RFC 1122 section 3.2.2)."""
+    or a multicast, about which no ICMP error may be sent (RFC 1122 section 3.2.2). `checksum_valid`: the transport's
+    checksum need not be verified, and may not even be there: the datagram never was on a wire."""
 
     interface: int
     header: IPv4Header
     payload: memoryview
     packet: memoryview
     link_broadcast: bool
+    checksum_valid: bool = False
 
 
 class IcmpError(NamedTuple):

@@ -43,11 +43,12 @@ class Identifications:
         self._random = random
         self._secret = random.getrandbits(64)
 
-    def next(self, source: Ip4, destination: Ip4, protocol: int) -> int:
+    def next(self, source: Ip4, destination: Ip4, protocol: int, count: int = 1) -> int:
+        """The first of `count` identifications in a row."""
         index = hash((self._secret, source, destination, protocol)) % COUNTERS  # of integers: the same in every run
         last = self._counters.get(index)
         value = self._random.getrandbits(16) if last is None else last + 1 & 0xFFFF
-        self._counters[index] = value
+        self._counters[index] = value + count - 1
         return value
 
 

@@ -18,6 +18,8 @@ Errors that we send are made in `nodes.network.icmp_sender`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nodes.errors import StackError, WireError
 from nodes.network import options as ip_options
 from nodes.network import packet_events
@@ -44,6 +46,11 @@ _NOT_TIME_OF_DAY = 0x8000_0000
 _DAY = 86_400_000  # milliseconds
 
 
+def _believe(error: IcmpError) -> bool:  # noqa: ARG001 (the surface of `IcmpLayer.is_ours`)
+    """A transport without sequence numbers cannot know."""
+    return True
+
+
 class IcmpLayer:
     """The ICMP of one node. `send` is the internet layer's."""
 
@@ -64,6 +71,8 @@ class IcmpLayer:
         self._path_mtus = path_mtus
         self._tracer = tracer
         self._router = router
+        self.is_ours: Callable[[IcmpError], bool] = _believe
+        """Whether a transport knows the quoted packet as one of its own: asked before a path MTU is learned from it."""
         self._errors = IcmpErrorSender(send, addresses, self.counters, tracer, router=router)
 
     def receive(self, datagram: Datagram, now: int) -> IcmpError | IcmpMessage | None:
@@ -182,9 +191,13 @@ class IcmpLayer:
         route = self._routing.table.lookup(header.destination)
         if route is None or not header.dont_fragment:
             return "quoted_packet_not_ours"
-        first_link = self._addresses.interfaces[route.interface].mtu
-        if header.total_length > first_link or told >= header.total_length:
+        link = self._addresses.interfaces[route.interface]
+        first_link = link.mtu
+        longest = ipv4.MAXIMUM_LENGTH if link.offload else first_link  # a kernel's router quotes the segment uncut
+        if header.total_length > longest or told >= header.total_length:
             return "quoted_length_impossible"
+        if not self.is_ours(error):
+            return "quoted_packet_not_in_flight"
         self._path_mtus.lower(header.destination, told, header.total_length, first_link, now)
         return None
 

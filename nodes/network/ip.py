@@ -25,15 +25,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from nodes.datalink.interface import Interface
-from nodes.errors import MisuseError, WireError
-from nodes.network import fragmentation, packet_events
-from nodes.network import options as ip_options
+from nodes.errors import MisuseError, UnreachableError, WireError
+from nodes.network import fragmentation, packet_events, segmentation
 from nodes.network.counters import IpCounters
 from nodes.network.datagram import LOCAL_INTERFACE, Datagram, IcmpError
-from nodes.network.egress import Egress
+from nodes.network.egress import Egress, check_fields
 from nodes.network.forwarding import Forwarder
 from nodes.network.icmp import IcmpLayer
 from nodes.network.igmp import IgmpHost
+from nodes.network.ingress import Ingress
 from nodes.network.local_addresses import LocalAddresses
 from nodes.network.path_mtu import PathMtuCache
 from nodes.network.reassembly import Reassembler
@@ -42,7 +42,7 @@ from nodes.network.routing import Routing
 from nodes.trace.events import Tracer
 from nodes.units import earliest
 from nodes.wire import icmp, ipv4
-from nodes.wire.addresses import LIMITED_BROADCAST, Ip4, Prefix, format_ip4, is_loopback, is_multicast
+from nodes.wire.addresses import Ip4, Prefix, format_ip4, is_multicast
 from nodes.wire.checksum import Buffer
 from nodes.wire.ipv4 import IPv4Header
 
@@ -53,6 +53,9 @@ LOCAL_QUEUE_LIMIT = 256
 """Packets that this node sent to itself and has not taken yet; they are taken after each input."""
 
 LOCAL_MTU = ipv4.MAXIMUM_LENGTH
+
+LONGEST_PLAIN_PAYLOAD = ipv4.MAXIMUM_LENGTH - ipv4.HEADER_LENGTH
+"""Octets behind a header without options."""
 
 
 class InternetLayer:
@@ -76,6 +79,7 @@ class InternetLayer:
         self.icmp = IcmpLayer(self.send, self.addresses, self.routing, self.path_mtus, tracer, router=forwarding)
         self.igmp = IgmpHost(self.interfaces, self.send, random, tracer)
         self._egress = Egress(self.addresses, self.routing.table, self.counters)
+        self._ingress = self._make_ingress(tracer, forwarding)
         self._forwarder = self._make_forwarder(tracer) if forwarding else None
         self._reassembler = Reassembler(self.counters, tracer)
         self._identifications = fragmentation.Identifications(random)
@@ -84,14 +88,20 @@ class InternetLayer:
         self.last_sent = now
         self.refresh(now)
 
+    def _make_ingress(self, tracer: Tracer, router: bool) -> Ingress:
+        table = self.routing.table
+        return Ingress(self.addresses, table, self.igmp, self.icmp, self.counters, tracer, router=router)
+
     def _make_forwarder(self, tracer: Tracer) -> Forwarder:
         return Forwarder(self.addresses, self.routing.table, self.icmp, self.counters, tracer)
 
     # -------------------------------------------------------------------------------------------------- receiving
 
-    def receive(self, interface: Interface, packet: memoryview, link_broadcast: bool, now: int) -> Datagram | None:
+    def receive(
+        self, interface: Interface, packet: memoryview, link_broadcast: bool, now: int, checksum_valid: bool = False
+    ) -> Datagram | None:
         """Takes a packet from an interface. Returns it where it is for this node and complete; forwards, keeps or drops
-        it otherwise. Padding after the packet is cut off."""
+        it otherwise. Padding after the packet is cut off. `checksum_valid` is passed on in the datagram."""
         self.counters.in_receives += 1
         if self._forwarder is not None and not link_broadcast and self._forwarder.repeat(interface, packet, now):
             return None
@@ -103,21 +113,26 @@ class InternetLayer:
             return None
         if self._tracer.packets:
             self._tracer(now, packet_events.received(interface.name, header))
-        datagram = Datagram(interface.index, header, payload, packet[: header.total_length], link_broadcast)
-        reason = self._unacceptable(datagram)
-        if reason is not None:
-            self.counters.in_addr_errors += 1
-            self._drop(interface, header, reason, now)
+        index, length = interface.index, header.total_length
+        whole = packet if len(packet) == length else packet[:length]
+        datagram = Datagram(index, header, payload, whole, link_broadcast, checksum_valid)
+        plain = not (link_broadcast or header.options or header.more_fragments or header.fragment_offset)
+        if plain and self._ingress.is_known(header, index):
+            self.counters.in_delivers += 1
+            return datagram
+        return self._receive_first(interface, datagram, now)
+
+    def _receive_first(self, interface: Interface, datagram: Datagram, now: int) -> Datagram | None:
+        """Takes a packet of which it is not known yet whether it is for us."""
+        if not self._ingress.is_acceptable(interface, datagram, now):
             return None
-        if not self._options_accepted(interface, datagram, now):
-            return None
-        if self._is_for_us(interface, header.destination):
+        if self._ingress.is_for_us(interface, datagram):
             return self._deliver(interface, datagram, now)
         if self._forwarder is not None:
-            self._forwarder.forward(interface, header, datagram.packet, now)
+            self._forwarder.forward(interface, datagram.header, datagram.packet, now)
         else:
             self.counters.in_addr_errors += 1
-            self._drop(interface, header, "not_for_this_host", now)
+            self._drop(interface, datagram.header, "not_for_this_host", now)
         return None
 
     def next_local(self) -> Datagram | None:
@@ -128,46 +143,7 @@ class InternetLayer:
         self.counters.in_receives += 1
         self.counters.in_delivers += 1
         header, payload = ipv4.parse(packet)  # built by `send`: sound
-        return Datagram(index, header, payload, memoryview(packet), False)
-
-    def _unacceptable(self, datagram: Datagram) -> str | None:
-        """Why a sound packet must not even be looked at."""
-        destination = datagram.header.destination
-        reason = self.addresses.bad_source(datagram.header.source)
-        if reason is not None:
-            return reason
-        if is_loopback(destination):
-            return "loopback_destination"
-        if datagram.link_broadcast and not is_multicast(destination) and not self.addresses.is_broadcast(destination):
-            return "link_broadcast_of_unicast"  # RFC 1122 section 3.3.6
-        return None
-
-    def _is_for_us(self, interface: Interface, destination: Ip4) -> bool:
-        """The host models of `nodes.network.local_addresses`. A directed broadcast is ours on its own link only."""
-        owner = self.addresses.owner.get(destination)
-        if owner is not None:
-            return self._forwarder is not None or owner == interface.index
-        if is_multicast(destination):
-            return self.igmp.is_member(interface.index, destination)
-        return destination == LIMITED_BROADCAST or self.addresses.broadcasts.get(destination) == interface.index
-
-    def _options_accepted(self, interface: Interface, datagram: Datagram, now: int) -> bool:
-        header = datagram.header
-        if not header.options:
-            return True
-        try:
-            source_routed = ip_options.check(header.options)
-        except WireError as error:
-            self.counters.in_hdr_errors += 1
-            self._drop(interface, header, str(error), now)
-            pointer = error.offset << 24
-            self.icmp.error(datagram, icmp.PARAMETER_PROBLEM, 0, pointer, now, trigger=error.reason)
-            return False
-        if source_routed:  # RFC 7126 section 4.3: they serve to get around filters
-            self.counters.in_discards += 1
-            self._drop(interface, header, "source_route", now)
-            self.icmp.error(datagram, icmp.UNREACHABLE, icmp.SOURCE_ROUTE_FAILED, 0, now, trigger="source_route")
-        return not source_routed
+        return Datagram(index, header, payload, memoryview(packet), False, True)  # memory needs no checksum
 
     def _deliver(self, interface: Interface, datagram: Datagram, now: int) -> Datagram | None:
         whole: Datagram | None = datagram
@@ -199,9 +175,13 @@ class InternetLayer:
         options: bytes = b"",
         interface: int | None = None,
         multicast_loop: bool = False,
+        segment_size: int = 0,
+        partial_checksum: bool = False,
     ) -> None:
         """Sends one datagram. `interface` binds it to an interface; `multicast_loop` gives a copy to the members of the
         group on this node. A multicast has a TTL of 1 unless the caller says more (RFC 1112 section 6.1).
+        TCP only: with `partial_checksum` the checksum field has the sum of the pseudo header. Then `segment_size` (0:
+        none) is the payload of the pieces that have to fit the path. `offload_for` tells where that saves work.
 
         Raises UnreachableError without a route (ENETUNREACH) or an address (EADDRNOTAVAIL); MisuseError for a source
         that is not ours (EADDRNOTAVAIL), for what is too long for IP or, with `dont_fragment`, for the path (EMSGSIZE),
@@ -209,23 +189,24 @@ class InternetLayer:
         self.counters.out_requests += 1
         self.last_sent = now
         ttl = (1 if is_multicast(destination) else DEFAULT_TTL) if ttl is None else ttl
-        _check_fields(payload, ttl, traffic_class, options)
+        if options or not (0 < ttl < 256 and 0 <= traffic_class < 256) or len(payload) > LONGEST_PLAIN_PAYLOAD:
+            check_fields(payload, ttl, traffic_class, options)
         way = self._egress.way(destination, interface)
         out = way.interface
         source = self._egress.source(destination, way, source)
         mtu = LOCAL_MTU if out is None else self.path_mtus.lookup(destination, out.mtu)
-        total = ipv4.HEADER_LENGTH + len(options) + -len(options) % 4 + len(payload)
-        atomic = dont_fragment and total <= mtu
-        if dont_fragment and not atomic:
-            self.counters.frag_fails += 1
-            raise MisuseError(f"{total} octets, {mtu} fit the path to {format_ip4(destination)}", errno=errno.EMSGSIZE)
+        longest = segmentation.longest(payload, segment_size) if segment_size else len(payload)
+        longest += ipv4.HEADER_LENGTH + len(options) + -len(options) % 4
+        if dont_fragment and longest > mtu:
+            raise self._too_long(longest, mtu, destination)
+        pieces = segmentation.pieces_of(payload, segment_size) if segment_size else 1
         packet = ipv4.build(
             source,
             destination,
             protocol,
             payload,
             ttl=ttl,
-            identification=0 if atomic else self._identifications.next(source, destination, protocol),
+            identification=0 if dont_fragment else self._identifications.next(source, destination, protocol, pieces),
             dont_fragment=dont_fragment,
             traffic_class=traffic_class,
             options=options,
@@ -235,7 +216,26 @@ class InternetLayer:
             return
         if multicast_loop and is_multicast(destination) and self.igmp.is_member(out.index, destination):
             self._loop(packet, out.index, now)
-        self._transmit(out, packet, way.next_hop, mtu, now)
+        if partial_checksum:
+            self._transmit_partial(out, packet, way.next_hop, mtu, segment_size, longest, now)
+        else:
+            self._transmit(out, packet, way.next_hop, mtu, now)
+
+    def _too_long(self, length: int, mtu: int, destination: Ip4) -> MisuseError:
+        self.counters.frag_fails += 1
+        return MisuseError(f"{length} octets, {mtu} fit the path to {format_ip4(destination)}", errno=errno.EMSGSIZE)
+
+    def _transmit_partial(
+        self, out: Interface, packet: bytes, next_hop: Ip4, mtu: int, segment_size: int, longest: int, now: int
+    ) -> None:
+        """Sends a TCP segment that the link is to finish, or finishes it here where the link cannot."""
+        if not out.offload or longest > mtu:
+            for piece in segmentation.cut(packet, segment_size):
+                self._transmit(out, piece, next_hop, mtu, now)
+            return
+        if self._tracer.packets:
+            self._tracer(now, packet_events.sent(out.name, ipv4.parse(packet)[0], len(packet)))
+        out.send(packet, next_hop, now, segment_size=segment_size, partial_checksum=True)
 
     def _transmit(self, out: Interface, packet: bytes, next_hop: Ip4, mtu: int, now: int) -> None:
         if len(packet) <= mtu and not self._tracer.packets:
@@ -270,14 +270,24 @@ class InternetLayer:
     def interface_for(self, destination: Ip4) -> int:
         """The index of the interface that `send` would choose, LOCAL_INTERFACE for this node itself. Raises
         UnreachableError without a route."""
-        out = self._egress.way(destination, None).interface
+        out = self._egress.way(destination).interface
         return LOCAL_INTERFACE if out is None else out.index
 
     def path_mtu(self, destination: Ip4, now: int) -> int:  # noqa: ARG002 (estimates end by `timeout`)
         """The longest packet, in octets, header included, that is believed to reach `destination` whole. Raises
         UnreachableError without a route."""
-        out = self._egress.way(destination, None).interface
+        out = self._egress.way(destination).interface
         return LOCAL_MTU if out is None else self.path_mtus.lookup(destination, out.mtu)
+
+    def offload_for(self, destination: Ip4) -> bool:
+        """Whether TCP may leave checksums and cutting to the link on the way to `destination`: the interface has
+        offload, or there is none, for what a node sends to itself is neither checked nor cut. Cheap enough to be asked
+        before each segment. False without a route."""
+        try:
+            out = self._egress.way(destination).interface
+        except UnreachableError:
+            return False
+        return out is None or (out.offload and out.up)
 
     def is_local(self, address: Ip4) -> bool:
         return self.addresses.is_own(address)
@@ -372,22 +382,3 @@ class InternetLayer:
 
     def _drop(self, interface: Interface, header: IPv4Header, reason: str, now: int) -> None:
         self._tracer(now, packet_events.dropped(interface.name, header, reason))
-
-
-def _check_fields(payload: Buffer, ttl: int, traffic_class: int, options: bytes) -> None:
-    """Raises MisuseError for what an IPv4 header cannot carry. TTL 0 is never sent (RFC 1122 section 3.2.1.7)."""
-    if not 1 <= ttl <= 255:
-        raise MisuseError(f"time to live {ttl} is outside 1 to 255")
-    if not 0 <= traffic_class <= 255:
-        raise MisuseError(f"traffic class {traffic_class} is outside 0 to 255")
-    if options:
-        try:
-            ip_options.check(options)
-        except WireError as error:
-            raise MisuseError(str(error)) from None
-    padded = len(options) + -len(options) % 4
-    if padded > ipv4.MAXIMUM_HEADER_LENGTH - ipv4.HEADER_LENGTH:
-        raise MisuseError(f"{len(options)} octets of IPv4 options, at most 40 fit")
-    total = ipv4.HEADER_LENGTH + padded + len(payload)
-    if total > ipv4.MAXIMUM_LENGTH:
-        raise MisuseError(f"an IPv4 packet of {total} octets, at most 65535 fit", errno=errno.EMSGSIZE)

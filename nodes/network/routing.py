@@ -50,6 +50,8 @@ class Routing:
     def refresh(self, now: int) -> list[AddressChange]:
         """Follows the addresses of the interfaces with connected routes, and returns what changed."""
         changes = self._addresses.refresh()
+        if changes:
+            self.table.changed()  # what was decided from addresses, too, is decided again
         for interface, prefix, added in changes:
             if added:
                 self.add(Route(prefix, None, interface.index), now, "address_added")

@@ -83,7 +83,7 @@ class UdpLayer:
         """False where a unicast datagram is for nobody, which calls for a port unreachable."""
         source, destination = datagram.header.source, datagram.header.destination
         try:
-            header, payload = udp.parse(datagram.payload, source, destination)
+            header, payload = udp.parse(datagram.payload, source, destination, verified=datagram.checksum_valid)
         except WireError as error:
             return self._malformed(datagram, error, now)
         if is_multicast(source) or self._ip.is_broadcast(source):

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from nodes.errors import WireError
 from nodes.wire.addresses import Ip4
-from nodes.wire.checksum import Buffer, checksum, ones_sum
+from nodes.wire.checksum import Buffer, ones_sum
 
 HEADER = Struct("!BBHHHBBHII")
 HEADER_LENGTH = 20
@@ -89,15 +89,15 @@ def parse(packet: Buffer) -> tuple[IPv4Header, memoryview]:
     if len(packet) < total_length:
         raise WireError("ipv4", "total length", 2, f"{total_length} octets, {len(packet)} arrived")
     view = memoryview(packet)
-    if ones_sum(view[:header_length]) != 0xFFFF:
+    if int.from_bytes(view[:header_length], "big") % 0xFFFF:  # never all zeros: so this is the whole check
         raise WireError("ipv4", "header checksum", 10, "wrong")
-    header = IPv4Header(
+    fields = (
         header_length,
         traffic_class,
         total_length,
         identification,
-        bool(flags & DONT_FRAGMENT),
-        bool(flags & MORE_FRAGMENTS),
+        flags & DONT_FRAGMENT != 0,
+        flags & MORE_FRAGMENTS != 0,
         (flags & OFFSET_MASK) * 8,
         ttl,
         protocol,
@@ -105,6 +105,7 @@ def parse(packet: Buffer) -> tuple[IPv4Header, memoryview]:
         destination,
         bytes(view[HEADER_LENGTH:header_length]) if header_length > HEADER_LENGTH else b"",
     )
+    header = tuple.__new__(IPv4Header, fields)  # without the call of a Python function that IPv4Header(...) makes
     return header, view[header_length:total_length]
 
 
@@ -135,12 +136,26 @@ def build(
     if fragment_offset % 8 or not 0 <= fragment_offset <= MAXIMUM_OFFSET:
         raise ValueError(f"fragment offset {fragment_offset} is not a multiple of 8 from 0 to {MAXIMUM_OFFSET}")
     flags = fragment_offset >> 3 | (DONT_FRAGMENT if dont_fragment else 0) | (MORE_FRAGMENTS if more_fragments else 0)
-    fields = (0x40 | header_length >> 2, traffic_class, total_length, identification, flags, ttl, protocol)
+    first = 0x40 | header_length >> 2
+    # The sum of the header's words is that of its fields, as 2^16 is 1 modulo 2^16 - 1 (nodes.wire.checksum).
+    total = (first << 8 | traffic_class) + total_length + identification + flags + (ttl << 8 | protocol)
+    total += source + destination + (ones_sum(options) if options else 0)
     try:
-        header = HEADER.pack(*fields, 0, source, destination) + options
+        header = HEADER.pack(
+            first,
+            traffic_class,
+            total_length,
+            identification,
+            flags,
+            ttl,
+            protocol,
+            -total % 0xFFFF,
+            source,
+            destination,
+        )
     except struct.error as error:
         raise ValueError(f"an IPv4 field is out of range: {error}") from None
-    return HEADER.pack(*fields, checksum(header), source, destination) + options + payload
+    return header + options + payload if options else header + payload
 
 
 def option_fields(options: bytes) -> Iterator[tuple[int, int, bytes]]:

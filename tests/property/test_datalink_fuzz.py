@@ -96,7 +96,7 @@ def apply(device: EthernetInterface, kind: str, value: object, now: int) -> int:
 
 def check_bounds(device: EthernetInterface) -> None:
     cache = device.arp
-    waiting = [packet for entry in cache._entries.values() for packet in entry.pending] + cache._failed
+    waiting = [packet for entry in cache._entries.values() for packet, _ in entry.pending] + cache._failed
     assert len(cache) <= ENTRIES
     assert all(len(entry.pending) <= PENDING for entry in cache._entries.values())
     assert cache._held == sum(len(packet) + PACKET_OVERHEAD for packet in waiting) <= HELD_OCTETS

@@ -144,7 +144,7 @@ def test_offloads(isolated: Isolated) -> None:
         before = tool.features("a0")
         assert before["tx-checksum-ip-generic"]
         assert before["tx-tcp-segmentation"]
-        ethtool.offloads_off(["a0"])
+        ethtool.set_offloads([("a0", False)])
         after = tool.features("a0")
         assert not any(on for name, on in after.items() if ethtool.OFFLOADS.match(name))
         assert {name: on for name, on in after.items() if not ethtool.OFFLOADS.match(name)} == {

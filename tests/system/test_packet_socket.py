@@ -12,16 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from nodes.datalink.offload import note_of
 from nodes.io.packet_socket import PacketSocket
 from nodes.io.reactor import Reactor
 from nodes.io.timer import monotonic_ns
 from nodes.units import SECOND
+from nodes.wire import ipv4, tcp, virtio
+from nodes.wire.addresses import Ip4
 
 pytestmark = pytest.mark.system
 
 CLONE_NEWNET = 0x4000_0000
 CLONE_NEWUSER = 0x1000_0000
 DEADLINE = 10.0
+A, B = Ip4(0x0A00_0001), Ip4(0x0A00_0002)
 FRAME = b"\x02\0\0\0\0\x02" + b"\x02\0\0\0\0\x01" + b"\x88\xb5"
 
 
@@ -170,6 +174,23 @@ def test_a_full_receive_buffer_is_counted_by_the_kernel() -> None:
         packets, drops = b.statistics()
         assert packets >= 200
         assert drops > 100  # told before: a question does not take them away
+
+    in_namespace(check)
+
+
+def test_with_offload_a_long_segment_passes_whole() -> None:
+    def check() -> None:
+        a, b = PacketSocket("left", offload=True), PacketSocket("right", offload=True)
+        segment = tcp.build(A, B, 1, 2, 3, 4, tcp.ACK, 5, payload=b"x" * 65_400, partial=True)
+        packet = ipv4.build(A, B, ipv4.PROTOCOL_TCP, segment)
+        frame = note_of(packet, 1460) + FRAME[:12] + b"\x08\x00" + packet
+        assert a.send(frame)
+        assert a.send(virtio.PLAIN + FRAME + bytes(46))
+        got: list[bytes] = []
+        until(lambda: got.extend(f for f in b.receive_batch() if f[22:24] != b"\x86\xdd") or len(got) >= 2)
+        assert got == [frame, virtio.PLAIN + FRAME + bytes(46)]
+        assert not a.send(virtio.PLAIN + FRAME + bytes(1501))
+        assert a.not_sent == {"EMSGSIZE": 1}
 
     in_namespace(check)
 

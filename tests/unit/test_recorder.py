@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nodes.contract import InterfaceConfig, NodeConfig
+from nodes.datalink.offload import note_of
 from nodes.errors import MisuseError
 from nodes.io.recorder import Recorder, Recording
 from nodes.trace import sqlog
 from nodes.trace.events import NodeStarted
 from nodes.trace.pcapng import read
 from nodes.trace.pcapng_reader import InterfaceStatistics, read_items
+from nodes.wire import ipv4, tcp, virtio
+from nodes.wire.addresses import Ip4
 
 CONFIG = NodeConfig("lab", "a", interfaces=(InterfaceConfig("eth0", "02:00:00:00:00:01", peer="s1:p1"),))
+ETHERNET = bytes.fromhex("0200000000020200000000010800")
 EPOCH, WALL = 5_000_000_000, 1_700_000_000_000_000_000
 
 
@@ -93,3 +98,24 @@ def test_the_state_is_written(recorder: Recorder, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Recorder(CONFIG, Recording(tmp_path / "gone", EPOCH, WALL))
+
+
+def test_a_capture_has_frames_without_notes(tmp_path: Path) -> None:
+    """Of an interface with offload: no virtio-net header, and the checksum that the link was to make."""
+    source, destination = Ip4(0x0A00_0001), Ip4(0x0A00_0002)
+    parts = (source, destination, 1, 2, 3, 4, tcp.ACK, 5)
+    payload = b"x" * 60_000
+    whole = ETHERNET + ipv4.build(source, destination, 6, tcp.build(*parts, payload=payload))
+    packet = ipv4.build(source, destination, 6, tcp.build(*parts, payload=payload, partial=True))
+    interfaces = (CONFIG.interfaces[0], InterfaceConfig("eth1", "02:00:00:00:00:02", offload=True))
+    recorder = Recorder(replace(CONFIG, interfaces=interfaces), Recording(tmp_path, EPOCH, WALL))
+    recorder.start_capture()
+    recorder.frame(1, note_of(packet, 1460) + ETHERNET + packet, EPOCH, inbound=False)
+    recorder.frame(1, virtio.PLAIN + ETHERNET + b"abc", EPOCH, inbound=True)
+    nonsense = virtio.build(virtio.VirtioHeader(virtio.NEEDS_CSUM, checksum_start=60_000))
+    recorder.frame(1, nonsense + ETHERNET, EPOCH, inbound=True)
+    recorder.frame(0, ETHERNET + b"abc", EPOCH, inbound=True)
+    recorder.close(EPOCH, [(0, 0), (0, 0)])
+    frames = list(read(tmp_path / "capture.pcapng"))
+    assert [frame.frame for frame in frames] == [whole, ETHERNET + b"abc", ETHERNET, ETHERNET + b"abc"]
+    assert [frame.original_length for frame in frames] == [len(whole), 17, 14, 17]

@@ -10,8 +10,9 @@ Building takes few steps, because a step costs more than what is in it:
     2. bridges      one message each
     3. cables       one message per pair makes both ends in their namespaces, with MAC, MTU and index, the first end up;
                     the first is a node's where there is one, so that no namespace has to be visited for it
-    4. offloads     off at every end that the kernel itself drives (bridge ports and kernel hosts): see host/ethtool.py.
-                    An end of a layerlab node keeps them, for only its agent sends there
+    4. offloads     off at every end that the kernel itself drives (bridge ports and kernel hosts), except TCP's where
+                    the other end takes long segments: see host/ethtool.py. An end of a layerlab node keeps them all,
+                    for only its agent sends there, unless that sends what its peer does not take
     5. ports        one message per port sets it up and joins it to its bridge
     6. far ends     the second end of a link between two nodes is set up from inside its namespace
     7. hosts        addresses and routes of kernel hosts, from inside their namespaces
@@ -40,7 +41,7 @@ from lab.drivers.netns.layout import Attachment, Bridge, Layout, Pair
 from lab.errors import DriverError, StateError
 from lab.host import link_state
 from lab.host import links as rt
-from lab.host.ethtool import offloads_off
+from lab.host.ethtool import set_offloads
 from lab.host.namespaces import (
     KERNEL_HOST,
     KERNEL_ROUTER,
@@ -132,7 +133,7 @@ class Fabric:
             netlink.batch([self._pair_request(pair) for pair in pairs[start : start + BATCH_MESSAGES]])
             progress("links", min(start + BATCH_MESSAGES, len(pairs)), len(pairs))
         ends = self._layout.ends.values()
-        offloads_off(end.name for end in ends if end.bridge is not None)
+        set_offloads((end.name, self._layout.sends_offload(end)) for end in ends if end.bridge is not None)
         netlink.batch([self._port_request(end) for end in ends if end.bridge is not None])
         inside: dict[str, list[Request]] = defaultdict(list)
         for pair in pairs:
@@ -141,6 +142,15 @@ class Fabric:
                 inside[second.end.node].append(rt.change_link(second.index, f"set {second.end} up", up=True))
         for node, requests in inside.items():
             self._inside(node, requests)
+        self._limit_agents()
+
+    def _limit_agents(self) -> None:
+        """Have the kernel finish and cut what agents send where the peer takes only what a wire carries."""
+        for node, ends in self._layout.by_node.items():
+            limited = [end for end in ends if end.takes_offload and not self._layout.sends_offload(end)]
+            if limited and not limited[0].is_kernel:
+                with in_namespace(self._namespace(node)):
+                    set_offloads((end.name, False) for end in limited)
 
     def _configure_hosts(self, progress: Progress) -> None:
         hosts = [node for node in self._layout.hosted.values() if node.stack == "kernel"]
@@ -152,7 +162,7 @@ class Fabric:
         """A kernel host's offloads, addresses and routes."""
         ends = self._layout.by_node[node.name]
         with in_namespace(self._namespace(node.name)):
-            offloads_off(end.name for end in ends)
+            set_offloads((end.name, self._layout.sends_offload(end)) for end in ends)
             indexes = {end.name: end.index for end in ends}
             up = {end.name for end in ends if self._wants_up(end)}
             with Netlink() as netlink:

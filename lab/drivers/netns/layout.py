@@ -48,6 +48,8 @@ class Attachment:
     mac: Mac
     mtu: int
     bridge: Bridge | None = None
+    takes_offload: bool = False
+    """Whether long segments without checksums may be sent to it."""
 
     @property
     def parked_name(self) -> str:
@@ -78,7 +80,13 @@ class Layout:
     pairs: list[Pair] = field(default_factory=list)
     ends: dict[End, Attachment] = field(default_factory=dict)
     by_node: dict[str, list[Attachment]] = field(default_factory=dict)
+    peers: dict[End, Attachment] = field(default_factory=dict)
     by_link: dict[str, Pair] = field(default_factory=dict)
+
+    def sends_offload(self, end: Attachment) -> bool:
+        """Whether an end may send long segments without checksums: its peer takes them."""
+        peer = self.peers.get(end.end)
+        return peer is not None and peer.takes_offload
 
     @classmethod
     def of(cls, plan: Plan) -> Layout:
@@ -100,6 +108,7 @@ class Layout:
             index += 2
             layout.pairs.append(Pair(link, first, second))
             layout.by_link[link.name] = layout.pairs[-1]
+            layout.peers.update({first.end: second, second.end: first})
         for end, (node, interface) in interfaces.items():
             if end not in layout.ends and not node.is_bridge:
                 first = layout._attach(end, interfaces, index + 1, interface.mtu)
@@ -117,7 +126,8 @@ class Layout:
         node, interface = interfaces[end]
         bridge = self.bridges.get(end.node)
         name = end.interface if bridge is None else f"p{index}"
-        attachment = Attachment(end, node, index, name, parse_mac(interface.mac), mtu, bridge)
+        mac = parse_mac(interface.mac)
+        attachment = Attachment(end, node, index, name, mac, mtu, bridge, interface.offload)
         self.ends[end] = attachment
         self.by_node[end.node].append(attachment)
         return attachment

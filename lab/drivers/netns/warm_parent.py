@@ -32,6 +32,7 @@ from lab.host import syscalls
 from lab.plan.values import Plan
 from nodes.agent import Agent
 from nodes.contract import NodeConfig
+from nodes.io.extensions import load_congestion_controls
 from nodes.io.recorder import Recording
 from nodes.rehearsal import rehearse
 
@@ -90,6 +91,7 @@ class _WarmParent:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        load_congestion_controls()
         rehearse()
         self._config_of = self._plan.by_name  # made here, and not in every agent
         gc.collect()

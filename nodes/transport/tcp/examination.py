@@ -39,15 +39,15 @@ def advance(r: LossRecovery, ack: int, now: int, *, limited: bool) -> int:
     prior_in_flight = queue.pipe
     delivered = queue.acknowledge(ack)
     r.una = ack
+    octets = ack - una
     sample = now - delivered[0].sent_at
     if sample > 0:
-        rtt.sample(sample, now, prior_in_flight // (2 * r.mss) or 1)
+        rtt.sample(sample, now, _expected(prior_in_flight, octets, r.mss))
     newest = delivered[-1]
     if rack is not None:
         rack.fack = newest.end
         if newest.sent_at >= rack.sent_at:
             rack.sent_at, rack.end, rack.rtt = newest.sent_at, newest.end, now - newest.sent_at
-    octets = ack - una
     rate = None
     if r.rate is not None:
         r.rate.arrived(newest)
@@ -100,6 +100,9 @@ def examine(r: LossRecovery, a: AckReport) -> int:
         r.progress(a.now)
     _settle(r, a.now)
     _tell_congestion(r, a, reducing=reducing or r.state in _REDUCING)
+    if r.episode_over:  # the acknowledgment that ends it still belongs to it
+        r.episode_over = False
+        r.congestion.recovered(a.now)
     return a.acknowledged
 
 
@@ -134,10 +137,16 @@ def _count_duplicates(r: LossRecovery, a: AckReport) -> None:
     if a.acknowledged:
         a.octets = r.duplicates.advanced(a.acknowledged, r.mss, repairing=repairing)
     elif a.duplicate and r.state is not CongestionState.LOSS:
-        a.octets = r.duplicates.duplicate(r.mss, r.nxt - r.una, repairing=repairing)
+        begins = r.una > r.recover
+        a.octets = r.duplicates.duplicate(r.mss, r.nxt - r.una, repairing=repairing, begins=begins)
 
 
 # -------------------------------------------------------------------------------------------------- measurements
+
+
+def _expected(flight: int, octets: int, mss: int) -> int:
+    """The samples in a round trip (RFC 7323 appendix G): acknowledgments of two segments, or of as much as this one."""
+    return max(flight // max(2 * mss, octets), 1)
 
 
 def _measure(r: LossRecovery, a: AckReport) -> None:
@@ -145,10 +154,10 @@ def _measure(r: LossRecovery, a: AckReport) -> None:
     sample = _round_trip(a)
     if sample is not None:
         a.rtt = sample
-        rtt.sample(sample, now, a.prior_in_flight // (2 * r.mss) or 1)
+        rtt.sample(sample, now, _expected(a.prior_in_flight, a.octets, r.mss))
     if r.rack is not None:
-        for segment in a.delivered:
-            r.rack.arrived(segment, now, rtt.min_rtt, a.echo_sent_at)
+        for index, segment in enumerate(a.delivered):  # out of order, an older one is echoed (RFC 7323 section 4.3)
+            r.rack.arrived(segment, now, rtt.min_rtt, a.echo_sent_at if index < a.cumulative else None)
     if r.rate is not None:
         for segment in a.delivered:
             r.rate.arrived(segment)
@@ -189,9 +198,9 @@ def _spurious(r: LossRecovery, a: AckReport) -> str:
             r.force = second and not late  # one more than the two new ones (RFC 5682 section 2.1 step 3a)
     if a.ece:
         return ""
-    if by_dsack:
+    if by_dsack and not r.queue.lost:
         return "spurious_dsack"
-    if a.acknowledged and r.undo.by_echo(a.echo_sent_at, MILLISECOND):
+    if a.acknowledged and r.undo.by_echo(a.ack, a.echo_sent_at, MILLISECOND):
         return "spurious_eifel"
     if late:
         return "spurious_frto"

@@ -30,12 +30,13 @@ class DuplicateCounter:
         self.count = 0
         self.left = 0
 
-    def duplicate(self, mss: int, outstanding: int, *, repairing: bool) -> int:
+    def duplicate(self, mss: int, outstanding: int, *, repairing: bool, begins: bool = True) -> int:
         """One more. The octets that it reports as delivered: one segment, of which the first outstanding is none."""
         self.count += 1
         limit = max(outstanding - mss, 0)
-        if not repairing:
-            limit = min(limit, LIMITED_TRANSMIT * mss)
+        if not repairing:  # the third counts in the recovery that it `begins` (RFC 5681 section 3.2, step 3)
+            segments = DUPLICATE_THRESHOLD if self.third and begins else LIMITED_TRANSMIT
+            limit = min(limit, segments * mss)
         octets = max(min(mss, limit - self.left), 0)
         self.left += octets
         return octets

@@ -55,7 +55,7 @@ def lose(r: LossRecovery, segments: Iterable[SentSegment], trigger: str, now: in
 
 def losses_found(r: LossRecovery, segments: list[SentSegment], trigger: str, now: int, una: int, unsacked: int) -> None:
     """`una` and `unsacked`: SND.UNA, and what was outstanding and not SACKed, before the news."""
-    again = any(segment.retransmissions and segment.sent_at >= r.reduced_at for segment in segments)
+    again = any(s.start >= r.recover or (s.retransmissions and s.sent_at >= r.reduced_at) for s in segments)
     flight = flight_size(r, una)
     lose(r, segments, trigger, now)
     if r.state is CongestionState.LOSS:
@@ -66,7 +66,7 @@ def losses_found(r: LossRecovery, segments: list[SentSegment], trigger: str, now
         if again:  # RFC 5681 section 4.3: a retransmission lost is another indication
             r.recover = r.nxt
             r.undo.stop()
-            reduce(r, now, flight, unsacked)
+            reduce(r, now, min(flight, r.congestion.cwnd), unsacked)
     else:
         _recover(r, trigger, now, flight, unsacked, una)
 
@@ -211,7 +211,7 @@ def recovered(r: LossRecovery, trigger: str, now: int) -> None:
     r.duplicates.reset()
     if r.rack is not None and r.state is not CongestionState.CWR:
         r.rack.recovered()
-    r.congestion.recovered(now)
+    r.episode_over = True
     move(r, CongestionState.OPEN, trigger, now)
     r.trace.metrics(trigger, now)
 
@@ -219,7 +219,8 @@ def recovered(r: LossRecovery, trigger: str, now: int) -> None:
 def undo(r: LossRecovery, trigger: str, now: int) -> None:
     """The last reduction was a mistake."""
     r.counters.undone += 1
-    r.queue.forgive()
+    if trigger != "spurious_dsack":  # that tells of what was resent, not of what still waits
+        r.queue.forgive()
     r.lost_untold = 0
     r.prr.stop()
     r.frto.stop()

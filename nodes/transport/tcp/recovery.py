@@ -69,6 +69,7 @@ class LossRecovery:
         "counters",
         "disorder_flight",
         "duplicates",
+        "episode_over",
         "first_unanswered",
         "force",
         "frto",
@@ -116,6 +117,7 @@ class LossRecovery:
         self.state = _OPEN
         self.timeouts = 0
         self.first_unanswered: int | None = None
+        self.episode_over = False
         self.must_send_cwr = False
         self.counters = RecoveryCounters()
         self.queue = RetransmissionQueue(mss)
@@ -215,7 +217,7 @@ class LossRecovery:
         if self.rack is not None:
             self.rack.resent(segment)
         if self.undo.active and self.undo.expires is None:
-            self.undo.sent_again(octets, now)
+            self.undo.sent_again(segment.start, segment.end, now)
         if self.prr.active:
             self.prr.sent(octets)
         self.force = False
@@ -228,9 +230,10 @@ class LossRecovery:
             self.full_until = self.nxt
         self._congestion.sent(octets, in_flight, now)
 
-    def probe_segment(self, limit: int) -> SentSegment | None:
-        """What to probe with if there is no new data: the end of what is outstanding, at most `limit` octets."""
-        segment = self.queue.last_outstanding()
+    def probe_segment(self, limit: int, data_end: int | None = None) -> SentSegment | None:
+        """What to probe with if there is no new data: the end of what is outstanding, at most `limit` octets; rather
+        the last data than a FIN of its own (behind `data_end`), which no SACK block reports."""
+        segment = self.queue.last_outstanding(data_end) or self.queue.last_outstanding()
         if segment is not None and segment.end - segment.start > limit:
             self.queue.split(segment, segment.end - limit)
         self.probed = segment

@@ -213,15 +213,17 @@ class RetransmissionQueue:
         """The record at SND.UNA."""
         return self.segments[self.head] if self.head < len(self.segments) else None
 
-    def last_outstanding(self) -> SentSegment | None:
-        """The record with the highest sequence number that is not SACKed."""
-        if len(self.segments) == self.head:
-            return None
-        last = self.segments[-1]
-        if not last.sacked:
-            return last
-        index = bisect_left(self.segments, self._starts[-1], self.head, key=_start) - 1
-        return self.segments[index] if index >= self.head else None
+    def last_outstanding(self, below: int | None = None) -> SentSegment | None:
+        """The record with the highest sequence number that begins below `below` and is not SACKed."""
+        segments = self.segments
+        index = (len(segments) if below is None else bisect_left(segments, below, self.head, key=_start)) - 1
+        while index >= self.head:
+            segment = segments[index]
+            if not segment.sacked:
+                return segment
+            start = self._starts[bisect_right(self._starts, segment.start) - 1]
+            index = bisect_left(segments, start, self.head, key=_start) - 1
+        return None
 
     def highest_sacked(self) -> int:
         """The end of the highest SACKed range; 0 if nothing is SACKed."""

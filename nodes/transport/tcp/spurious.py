@@ -27,11 +27,21 @@ NEW_SEGMENTS = 2
 """What F-RTO may send between the two acknowledgments (RFC 5682 section 2.1 step 2b)."""
 
 
+MOST_RESENT = 256
+"""Retransmissions of one reduction that are watched; where more were needed, something was lost."""
+
+
+def _without(known: tuple[int, int], start: int, end: int) -> list[tuple[int, int]]:
+    """What is left of a range without [start, end)."""
+    parts = [(known[0], min(known[1], start)), (max(known[0], end), known[1])]
+    return [part for part in parts if part[0] < part[1]]
+
+
 class ReductionUndo:
     """Watches one reduction: from `begin`, over its retransmissions, until all that was outstanding when it ended is
     acknowledged (`expires`), when no DSACK for it can be under way any more."""
 
-    __slots__ = ("_since", "_unproven", "active", "expires", "resent", "resent_at")
+    __slots__ = ("_first_end", "_since", "_unproven", "active", "expires", "resent", "resent_at")
 
     def __init__(self) -> None:
         self.active = False
@@ -39,7 +49,8 @@ class ReductionUndo:
         self.resent = 0
         self.resent_at: int | None = None
         self._since = 0
-        self._unproven = 0
+        self._first_end = 0
+        self._unproven: list[tuple[int, int]] = []
 
     def begin(self, una: int) -> None:
         self.active = True
@@ -47,7 +58,7 @@ class ReductionUndo:
         self.resent = 0
         self.resent_at = None
         self._since = una
-        self._unproven = 0
+        self._unproven = []
 
     def stop(self) -> None:
         self.active = False
@@ -57,11 +68,14 @@ class ReductionUndo:
         if self.expires is None:
             self.expires = nxt
 
-    def sent_again(self, octets: int, now: int) -> None:
+    def sent_again(self, start: int, end: int, now: int) -> None:
         if self.resent_at is None:
             self.resent_at = now
-        self.resent += octets
-        self._unproven += octets
+            self._first_end = end
+        self.resent += end - start
+        self._unproven.append((start, end))
+        if len(self._unproven) > MOST_RESENT:
+            self.active = False
 
     def by_dsack(self, start: int, end: int, una: int) -> bool:
         """[start, end) arrived twice. True if with it all that was resent did (RFC 3708 section 3.3)."""
@@ -70,15 +84,16 @@ class ReductionUndo:
         if self.expires is not None and una > self.expires:
             self.active = False
             return False
-        self._unproven = max(self._unproven - (end - start), 0)
-        return not self._unproven
+        left = [part for known in self._unproven for part in _without(known, start, end)]
+        proved, self._unproven = left != self._unproven, left
+        return proved and not left
 
-    def by_echo(self, echo_sent_at: int | None, resolution: int) -> bool:
-        """An acknowledgment of new data echoes a timestamp of `echo_sent_at` (RFC 3522 section 3.2). The clock of the
-        timestamps ticks every `resolution` ns, and only an earlier tick is proof."""
+    def by_echo(self, ack: int, echo_sent_at: int | None, resolution: int) -> bool:
+        """An acknowledgment of new data, up to `ack`, echoes a timestamp of `echo_sent_at` (RFC 3522 section 3.2). It
+        is proof if it covers the first retransmission and echoes an earlier tick (one per `resolution` ns)."""
         if not self.active or self.expires is not None or self.resent_at is None or echo_sent_at is None:
             return False
-        return echo_sent_at // resolution < self.resent_at // resolution
+        return ack >= self._first_end and echo_sent_at // resolution < self.resent_at // resolution
 
 
 class Step(Enum):

@@ -5,7 +5,8 @@ late and at the price of the whole window. So two round trips after the last tra
 segment of new data, or, if there is none, with the last one again. Its acknowledgment shows by SACK what is missing
 before it, and RACK takes over.
 
-    probe timeout   2 SRTT, and the peer's longest delayed acknowledgment on top if a single segment is outstanding;
+    probe timeout   2 SRTT, at least 10 ms, and the peer's longest delayed acknowledgment on top if a single segment is
+                    outstanding;
                     one second without SRTT; never later than the retransmission timer, which is restarted then
     when            established, nothing SACKed, no recovery, and no other probe outstanding
 
@@ -20,6 +21,10 @@ from nodes.units import MILLISECOND, SECOND
 
 WORST_DELAYED_ACK = 200 * MILLISECOND
 """TLP.max_ack_delay: how long common receivers hold a lone acknowledgment back (RFC 8985 section 7.2)."""
+
+SHORTEST = 10 * MILLISECOND
+"""What a busy machine adds to a round trip of microseconds is no sign of a loss. RFC 8985 leaves this to the timers of
+a system; the draft that it came from had 10 ms."""
 
 WITHOUT_SRTT = SECOND
 """RFC 8985 section 7.2."""
@@ -40,7 +45,7 @@ class TailLossProbe:
         """When to probe, if at all. `lone`: a single segment is outstanding."""
         if self.armed_at is None or self.end is not None:
             return None
-        timeout = WITHOUT_SRTT if srtt is None else 2 * srtt
+        timeout = WITHOUT_SRTT if srtt is None else max(2 * srtt, SHORTEST)
         if lone:
             timeout += WORST_DELAYED_ACK
         return min(self.armed_at + timeout, retransmission_at)

@@ -146,9 +146,11 @@ class Cubic(WindowControl):
 
     def _slow_start(self, ack: Ack) -> None:
         if self.ssthresh != INFINITE:
-            self.cwnd = min(self.cwnd + min(ack.acknowledged, self._burst), self.ssthresh, MAXIMUM_WINDOW)
+            self.cwnd = min(
+                self.cwnd + min(ack.acknowledged, ack.delivered, self._burst), self.ssthresh, MAXIMUM_WINDOW
+            )
             return
-        self.cwnd = min(self.cwnd + self._hystart.growth(ack, self.mss), MAXIMUM_WINDOW)
+        self.cwnd = min(self.cwnd + self._hystart.growth(ack), MAXIMUM_WINDOW)
         if self._hystart.done:
             self.ssthresh = self.cwnd
 

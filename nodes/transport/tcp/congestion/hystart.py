@@ -24,8 +24,6 @@ MIN_RTT_DIVISOR = 8
 N_RTT_SAMPLE = 8
 CSS_GROWTH_DIVISOR = 4
 CSS_ROUNDS = 5
-BURST_LIMIT = 8
-"""L of section 4.2 for a sender without pacing, in segments per acknowledgment."""
 
 
 class HyStart:
@@ -46,8 +44,9 @@ class HyStart:
     def conservative(self) -> bool:
         return self._baseline is not None
 
-    def growth(self, ack: Ack, mss: int) -> int:
-        """Octets by which the window grows for this acknowledgment; afterwards `done` may be set."""
+    def growth(self, ack: Ack) -> int:
+        """Octets by which the window grows for this acknowledgment; afterwards `done` may be set. RFC 9406 bounds them
+        (L of section 4.2) where the sender does not pace; see `window` for why not here."""
         if self._round_end is None:
             self._round_end = ack.nxt
         elif ack.una >= self._round_end:
@@ -57,7 +56,7 @@ class HyStart:
             if self._current is None or ack.rtt < self._current:
                 self._current = ack.rtt
         self._judge()
-        octets = min(ack.acknowledged, BURST_LIMIT * mss)
+        octets = min(ack.acknowledged, ack.delivered)
         return octets if self._baseline is None else octets // CSS_GROWTH_DIVISOR
 
     def _next_round(self, end: int) -> None:

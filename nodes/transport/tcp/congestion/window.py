@@ -14,9 +14,12 @@ segment each (congestion avoidance); a loss sets `ssthresh` to a part of what wa
      └──── slow start ─┴─ congestion avoidance ──── time
 
 Growth counts octets, not acknowledgments (RFC 3465, appropriate byte counting): a receiver that acknowledges every
-second segment does not halve the growth, and one that splits its acknowledgments does not speed it up. In slow start
-one acknowledgment gives at most `burst_limit` segments (L = 2), after a timeout one (RFC 3465 section 2.3), so that one
-that covers a lot does not set free a burst.
+second segment does not halve the growth, and one that splits its acknowledgments does not speed it up. RFC 3465 also
+bounds what one acknowledgment adds in slow start (L), for receivers acknowledged every second segment then. Today they
+coalesce: one that takes a batch of segments from its link, as ours and Linux's do, sends one acknowledgment for all. It
+stands for the many that were saved, so its growth is not bounded, as in Linux; otherwise slow start would be linear.
+After a timeout one acknowledgment gives one segment at most, and what had arrived before counts no more, since one may
+then cover much that left the network long ago (RFC 3465 section 2.3).
 
 The window grows only when it was what limited the sender (`Ack.cwnd_limited`), otherwise it would say nothing about
 the path (RFC 7661 section 4.1, RFC 9438 section 4.2), and not while losses are repaired.
@@ -42,15 +45,13 @@ class WindowControl:
     fast_recovery: ClassVar[FastRecovery] = FastRecovery.FULL
     wants_rate: ClassVar[bool] = False
     uses_recovery_window: ClassVar[bool] = True
-    burst_limit: ClassVar[int] = 2
-    """L of RFC 3465: segments that one acknowledgment may add in slow start."""
 
     __slots__ = ("_burst", "_credit", "_initial_window", "_undo", "cwnd", "mss", "pacing_rate", "ssthresh")
 
     def __init__(self, settings: CongestionSettings, now: int) -> None:
         self.mss = settings.mss
         self._initial_window = max(settings.initial_window, settings.mss)
-        self._burst = self.burst_limit * settings.mss
+        self._burst = MAXIMUM_WINDOW  # octets that one acknowledgment may add in slow start
         self._credit = 0  # octets acknowledged toward the next increase
         self._undo: tuple[int, int] | None = None  # cwnd and ssthresh before the last reduction
         self.cwnd = min(self._initial_window, MAXIMUM_WINDOW)
@@ -66,7 +67,7 @@ class WindowControl:
             return
         cwnd = self.cwnd
         if cwnd < self.ssthresh:
-            self.cwnd = min(cwnd + min(ack.acknowledged, self._burst), self.ssthresh, MAXIMUM_WINDOW)
+            self.cwnd = min(cwnd + min(ack.acknowledged, ack.delivered, self._burst), self.ssthresh, MAXIMUM_WINDOW)
             return
         credit = self._credit + ack.acknowledged
         if credit >= cwnd:
@@ -95,11 +96,12 @@ class WindowControl:
         self._burst = self.mss
 
     def recovered(self, now: int) -> None:
-        self._burst = self.burst_limit * self.mss
+        """`congestion` has set the window that holds from now on."""
+        self._burst = MAXIMUM_WINDOW
 
     def spurious(self, now: int) -> None:
         """Back to what was before the reduction (RFC 4015 section 3.2 and RFC 5682 section 3)."""
-        self._burst = self.burst_limit * self.mss
+        self._burst = MAXIMUM_WINDOW
         if self._undo is None:
             return
         cwnd, ssthresh = self._undo
@@ -113,13 +115,11 @@ class WindowControl:
         self.ssthresh = max(self.ssthresh, self.cwnd * 3 // 4)
         self.cwnd = min(self.cwnd, self._initial_window)
         self._credit = 0
-        self._burst = self.burst_limit * self.mss
 
     def set_mss(self, mss: int) -> None:
         """The window stays what it is in octets; it holds at least one segment."""
         self.mss = mss
         self._initial_window = max(self._initial_window, mss)
-        self._burst = self.burst_limit * mss
         self.cwnd = max(self.cwnd, mss)
 
     def snapshot(self) -> dict[str, object]:
