@@ -48,6 +48,27 @@ def milliseconds(nanoseconds: float) -> str:
     return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
+def amount(octets: float) -> str:
+    """Three figures that count, in powers of 1000: `999 B`, `1.20 MB`."""
+    return _scaled(octets, "B")
+
+
+def bit_rate(rate: float | None) -> str:
+    """`943 Mbit/s`; `-` for None."""
+    return "-" if rate is None else _scaled(rate, "bit/s")
+
+
+def _scaled(value: float, unit: str) -> str:
+    """A value below 1000 with the prefix that belongs to it; also 999.7 is rounded up to the next."""
+    prefixes = iter(("", "k", "M", "G", "T"))
+    prefix = next(prefixes)
+    while value >= 999.5:
+        value /= 1000
+        prefix = next(prefixes)
+    figures = 0 if not prefix or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{figures}f} {prefix}{unit}"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 link`, `2 links`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

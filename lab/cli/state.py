@@ -39,7 +39,7 @@ def main(
         print_json(state)
     else:
         for title, value in sorted(state.items(), key=lambda item: isinstance(item[1], dict | list)):
-            _show(title, value)
+            show(title, value)
 
 
 def _state_of(client: LabClient, node: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _state_of(client: LabClient, node: str) -> dict[str, Any]:
     return state
 
 
-def _show(title: str, value: Any) -> None:
+def show(title: str, value: Any) -> None:
     """A list of records is a table, a record a list of names and values; both under their title."""
     match value:
         case [dict(), *_]:
@@ -67,7 +67,7 @@ def _show(title: str, value: Any) -> None:
                 _record(flat)
             for key, item in value.items():
                 if isinstance(item, dict | list) and item:
-                    _show(f"{title}.{key}", item)
+                    show(f"{title}.{key}", item)
         case [] | {}:
             print(f"\n{title}\nnone")
         case list():
@@ -102,7 +102,7 @@ def _table(title: str, rows: list[Any]) -> None:
     for row in rows:
         for name, value in row.items():
             if _is_nested(value):
-                _show(f"{title}.{row.get(key, '')}.{name}", value)
+                show(f"{title}.{row.get(key, '')}.{name}", value)
 
 
 def _that_fit(rows: list[Any], key: str, columns: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ import typer
 
 from lab.cli.common import JsonOption, LabOption, NodeArgument, open_lab
 from lab.cli.output import print_json, print_note
+from lab.cli.state import show
 
 
 def main(
@@ -28,5 +29,4 @@ def main(
     if json:
         print_json(result)
         return
-    for key, value in result.items():
-        print(f"{key}: {value}")
+    show("result", result)

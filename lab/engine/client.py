@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -142,6 +143,31 @@ class AgentClient:
             finally:
                 stream.close()
             return stream.result
+
+    def run(
+        self, application: str, options: Mapping[str, Any], show: Callable[[dict[str, Any]], None]
+    ) -> tuple[dict[str, Any], bool]:
+        """Run an application to its end, each of its reports shown: its result, and whether Ctrl-C ended it before its
+        time. A second Ctrl-C ends the waiting too."""
+        interrupted = False
+
+        def interrupt(*_: object) -> None:
+            nonlocal interrupted
+            if interrupted:
+                raise KeyboardInterrupt
+            interrupted = True
+            stream.cancel()
+
+        with self._errors():
+            stream = self._control.stream("run", {"application": application, "options": options})
+            previous = signal.signal(signal.SIGINT, interrupt)
+            try:
+                for event in stream:
+                    show(event)
+            finally:
+                signal.signal(signal.SIGINT, previous)
+                stream.close()
+            return stream.result, interrupted
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lab.model.errors import Problem, did_you_mean
+from lab.model.tcp import Tcp
 from lab.model.topology import (
     Application,
     Defaults,
@@ -39,6 +40,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "routes": Route,
     "start": Application,
     "stp": SpanningTree,
+    "tcp": Tcp,
 }
 _REFUSED = {
     ("hub", "impl"): "a hub is always our own repeater: the kernel has none",

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 
 from lab.model.addresses import Destination, HostAddress, InterfaceAddress, MacAddress, SegmentPrefix, StaticAddress
 from lab.model.names import InterfaceName, LinkEnd, NodeName, split_link, wrong
+from lab.model.tcp import Tcp
 from lab.model.yaml_source import Document
 from nodes.contract import NodeKind, StackKind, TraceLevel
 
@@ -28,6 +29,7 @@ MAX_MTU = 65535
 """The largest IPv4 datagram, and the largest MTU of a veth pair."""
 
 Impl: TypeAlias = Literal["kernel", "stack"]
+Offload: TypeAlias = Literal["on", "off"]
 AddressCheck: TypeAlias = Literal["none", "announce", "probe"]
 Mtu = Annotated[int, Field(ge=MIN_MTU, le=MAX_MTU, description="Largest IP packet of the interface, in octets")]
 OptionValue: TypeAlias = str | int | float | bool
@@ -41,6 +43,9 @@ def _none_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
+TcpForm = Annotated[Tcp, BeforeValidator(_none_is_empty, json_schema_input_type=Tcp | None)]
+
+
 class Defaults(_Model):
     """What holds for every node and link that does not say otherwise."""
 
@@ -50,11 +55,13 @@ class Defaults(_Model):
     capture: bool = Field(default=False, description="Record every frame of every interface as pcapng")
     stack: StackKind = Field(default="layerlab", description="The stack of hosts and routers: ours, or the kernel's")
     impl: Impl = Field(default="kernel", description="The switches: a Linux bridge, or our learning switch")
+    offload: Offload = Field(default="on", description="Whether links carry TCP segments of 64 KiB without checksums")
     address_check: AddressCheck | None = Field(
         default=None,
         description="How our stack takes an address (RFC 5227); where nothing is said, it announces it on segments of "
         "up to 32 interfaces",
     )
+    tcp: TcpForm = Field(default_factory=Tcp, description="Settings of TCP in our hosts and routers")
 
 
 def _interface_form(value: object) -> object:
@@ -165,6 +172,7 @@ class _InternetNode(_Node):
     start: list[ApplicationForm] = Field(default_factory=list, description="Applications that start with the node")
     address_check: AddressCheck | None = Field(default=None, description="`probe` asks first whether it is in use")
     rarp_server: bool = Field(default=False, description="Answer the RARP requests of the node's segments (RFC 903)")
+    tcp: TcpForm = Field(default_factory=Tcp, description="Settings of the node's TCP")
 
 
 class Host(_InternetNode):
@@ -221,6 +229,7 @@ class Link(_Model):
     ends: list[LinkEnd] = Field(min_length=2, max_length=2, description="Two of `node` or `node:interface`")
     name: NodeName | None = Field(default=None, description="Name of the link")
     mtu: Mtu | None = Field(default=None, description="Largest IP packet of both ends, in octets")
+    offload: Offload | None = Field(default=None, description="Whether it carries long TCP segments without checksums")
     addresses: dict[LinkEnd, StaticAddress] = Field(default_factory=dict, description="Addresses of its ends")
     up: bool = Field(default=True, description="false starts the link without carrier")
 

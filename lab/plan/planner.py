@@ -92,7 +92,8 @@ class _Planner:
         a, b = self.layout.links[index]
         mtu = max(self.layout.mtu(a), self.layout.mtu(b))
         up = self.topology.links[index].up
-        return LinkPlan(self.link_names[index], End(a.node, a.interface), End(b.node, b.interface), mtu, up)
+        ends = End(a.node, a.interface), End(b.node, b.interface)
+        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index))
 
     def segment(self, index: int, segment: Segment) -> SegmentPlan:
         """Named by `networks`, else by its first switch, else by its only link."""
@@ -123,9 +124,12 @@ class _Planner:
                 return common
 
     def internet_node(self, common: NodeConfig, node: Host | Router) -> NodeConfig:
+        stack = node.stack or self.topology.defaults.stack
+        settings = {**self.topology.defaults.tcp.written(), **node.tcp.written()}
         return replace(
             common,
-            stack=node.stack or self.topology.defaults.stack,
+            stack=stack,
+            tcp=settings if stack == "layerlab" else {},
             routes=tuple(self.routing.routes_of(common.name)),
             rarp_table=self.rarp_table(common.name) if node.rarp_server else {},
             applications=tuple(ApplicationConfig(start.kind, start.options) for start in node.start),
@@ -153,10 +157,25 @@ class _Planner:
             mtu=self.layout.mtu(port),
             address_source="rarp" if rarp else "static",
             address_check=self.address_check(port),
+            offload=self.layout.offload(port.link) and self.takes_offload(port.node),
             link=self.link_names[port.link],
             peer=str(peer),
             peer_kind=self.topology.nodes[peer.node].kind,
         )
+
+    def takes_offload(self, name: str) -> bool:
+        """Our switches, hubs and routers pass on frames as a wire carries them; our hosts and the kernel's nodes take
+        long segments."""
+        node, defaults = self.topology.nodes[name], self.topology.defaults
+        match node:
+            case Host():
+                return True
+            case Router():
+                return (node.stack or defaults.stack) == "kernel"
+            case Switch():
+                return (node.impl or defaults.impl) == "kernel"
+            case Hub():
+                return False
 
     def address_check(self, port: Port) -> AddressCheck:
         """The kernel does not probe; lint has refused it where it was asked for."""

@@ -64,10 +64,11 @@ def plan_rows(plan: Plan) -> list[Table]:
     """The plan as tables: nodes, links, segments, routes."""
     return [
         Table("Nodes", ("node", "kind", "stack", "interface", "address", "MAC", "MTU"), tuple(_node_rows(plan))),
+        *_tcp_table(plan),
         Table(
             "Links",
-            ("link", "a", "b", "MTU", "state"),
-            tuple((x.name, str(x.a), str(x.b), str(x.mtu), "up" if x.up else "down") for x in plan.links),
+            ("link", "a", "b", "MTU", "offload", "state"),
+            tuple(_link_row(link) for link in plan.links),
         ),
         Table(
             "Segments",
@@ -80,6 +81,26 @@ def plan_rows(plan: Plan) -> list[Table]:
             tuple((node.name, x.destination, x.via, x.interface) for node in plan.nodes for x in node.routes),
         ),
     ]
+
+
+def _tcp_table(plan: Plan) -> Iterator[Table]:
+    """Only where a file has settings of TCP."""
+    rows = [
+        (node.name, " ".join(f"{key}={_setting(node.tcp[key])}" for key in node.tcp)) for node in plan.nodes if node.tcp
+    ]
+    if rows:
+        yield Table("TCP", ("node", "settings"), tuple(rows))
+
+
+def _setting(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _link_row(link: LinkPlan) -> tuple[str, ...]:
+    offload, state = "on" if link.offload else "off", "up" if link.up else "down"
+    return (link.name, str(link.a), str(link.b), str(link.mtu), offload, state)
 
 
 def _node_rows(plan: Plan) -> Iterator[tuple[str, ...]]:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from nodes.errors import MisuseError
 from nodes.transport.echo import EchoLayer
+from nodes.transport.tcp.layer import TcpLayer
 from nodes.transport.udp import UdpLayer
 from nodes.units import SECOND
 from nodes.wire.addresses import Ip4, parse_ip4
@@ -36,6 +37,9 @@ class Node(Protocol):
 
     @property
     def udp(self) -> UdpLayer: ...
+
+    @property
+    def tcp(self) -> TcpLayer: ...
 
     @property
     def echo(self) -> EchoLayer: ...
@@ -72,6 +76,23 @@ class Application(Protocol):
     def result(self) -> dict[str, object]: ...
 
 
+class Part:
+    """The owner of one of many sockets of an application, which is told which of them rang before `ready` is called: so
+    a turn costs what happened, and not what is open."""
+
+    __slots__ = ("application",)
+
+    application: PartedApplication
+
+
+class PartedApplication(Application, Protocol):
+    """An application with parts."""
+
+    def rang(self, part: Part) -> None:
+        """Something happened to the socket of this part; `ready` follows."""
+        ...
+
+
 class Reports:
     """A bounded queue of progress reports."""
 
@@ -98,9 +119,11 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    unit: str = "",
 ) -> Any:
-    """A field of an options dataclass: its help, its default (None: the option is required), what is allowed."""
-    metadata = {"help": text, "minimum": minimum, "maximum": maximum, "choices": choices}
+    """A field of an options dataclass: its help, its default (None: the option is required), what is allowed. A whole
+    number with the unit `octets` or `bit/s` may also be written as `100MB` or `10Mbit` (`quantities`)."""
+    metadata = {"help": text, "minimum": minimum, "maximum": maximum, "choices": choices, "unit": unit}
     if default is None:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

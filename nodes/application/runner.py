@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from nodes.application import catalogue
-from nodes.application.base import Application, Node
+from nodes.application.base import Application, Node, Part
 from nodes.errors import LimitError, MisuseError, StackError
 from nodes.trace.events import ApplicationUpdated, Tracer
 from nodes.transport.endpoint import Endpoint
@@ -98,9 +98,13 @@ class ApplicationRunner:
         ready = self._stack.drain_ready()
         rung: dict[int, _Entry] = {}
         for endpoint in ready:
-            entry = self._owners.get(id(endpoint.owner))
+            owner = endpoint.owner
+            part = owner if isinstance(owner, Part) else None
+            entry = self._owners.get(id(owner if part is None else part.application))
             if entry is not None:
                 rung[entry.number] = entry
+                if part is not None:
+                    part.application.rang(part)
             elif self._other is not None:
                 self._other(endpoint, now)
         for entry in rung.values():

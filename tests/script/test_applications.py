@@ -416,7 +416,10 @@ def test_wrong_options(rig: Rig, kind: str, options: dict[str, object], message:
 
 
 def test_catalogue_is_complete() -> None:
-    assert set(APPLICATIONS) == {"ping", "traceroute", "udp_echo", "udp_sink", "udp_source"}
+    assert set(APPLICATIONS) == {
+        *("chat", "echo", "ping", "sink", "source", "traceroute"),
+        *("udp_echo", "udp_sink", "udp_source"),
+    }
     for kind in APPLICATIONS.values():
         assert kind.help
         for option in kind.options.values():

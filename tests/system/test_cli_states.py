@@ -65,12 +65,12 @@ WITH_A_LAB = [
     ("start a", 3, "error: node 'a' is already running\n"),
     ("start zz", 2, "error: no node 'zz' in this lab\n" + NODES),
     ("start a frob", 2, "error: there is no application 'frob'\n"
-        "  hint: known are ping, traceroute, udp_echo, udp_sink, udp_source\n"),
+        "  hint: known are chat, echo, ping, sink, source, traceroute, udp_echo, udp_sink, udp_source\n"),
     ("start a udp_echo frob=1", 2, "error: a: udp_echo has no option 'frob'\n  hint: known are address, port\n"),
     ("start a udp_echo port=70000", 2, "error: a: option port: 70000 is not allowed\n"
         "  hint: port is a whole number from 1 to 65535\n"),
     ("start a udp_echo port", 2, "error: 'port' is not an option\n"
-        "  hint: options are written NAME=VALUE, such as port=7\n"),
+        "  hint: options are written --port 7, or port=7\n"),
     ("start a udp_echo port=77", 0, "udp_echo runs in a as number NUMBER\n"),
     ("start a udp_echo port=77", 6, "error: a: port 77 is in use\n"
         "  hint: close the socket that holds it, choose another, or let both set reuse_address\n"),

@@ -144,7 +144,7 @@ def test_events_as_lines() -> None:
 def test_state_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": 3, "kind": "ping", "result": {"rtt_min": 2_034_488, "loss": 0.5, "duration": 15_000_000_000}}]
     for title, value in (("up", True), ("counters", {"in": 0, "out": 5}), ("icmp", {"in": 0}), ("applications", rows)):
-        state._show(title, value)
+        state.show(title, value)
     assert capsys.readouterr().out.splitlines() == [
         "up: yes",
         "",

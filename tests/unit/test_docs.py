@@ -13,9 +13,11 @@ from pydantic import BaseModel
 
 from lab.cli.main import COMMANDS, app
 from lab.model.load import loads
+from lab.model.tcp import Tcp
 from lab.model.topology import Defaults, Host, Hub, Interface, Link, Network, Router, SpanningTree, Switch, Topology
 from lab.plan.planner import make_plan
 from nodes.application.catalogue import APPLICATIONS, Option
+from nodes.transport.tcp.settings import DEFAULTS, settings_from
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,6 +57,10 @@ def complaint(line: str) -> str | None:
     group = typer.main.get_command(app)
     command = group.get_command(typer.Context(group), name)  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+    if name == "start" and len(rest) > 1:
+        if rest[1].isupper():
+            return None
+        known |= {f"--{option}" for option in APPLICATIONS[rest[1]].options} if rest[1] in APPLICATIONS else set()
     unknown = [word for word in rest if word.startswith("-") and word.partition("=")[0] not in known]
     return f"{name} has no option {unknown[0]}" if unknown else None
 
@@ -98,6 +104,9 @@ def test_commands_in_pages_exist() -> None:
         ("exec k -- ping --cuont 3 a", None),
         ("ping a b --help  # --not-this", None),
         ("COMMAND --help", None),
+        ("start a source --to b --bytes 1MB", None),
+        ("start a source --to b --octets 1MB", "start has no option --octets"),
+        ("start a KIND --OPTION VALUE", None),
     ],
 )
 def test_a_wrong_command_is_found(line: str, wrong: str | None) -> None:
@@ -131,6 +140,7 @@ COMMON = {"kind", "trace", "capture"}
         ("Links", (Link,), set()),
         ("Networks", (Network,), set()),
         ("Defaults", (Defaults,), set()),
+        ("TCP", (Tcp,), set()),
     ],
 )
 def test_reference_has_every_key(title: str, models: tuple[type[BaseModel], ...], elsewhere: set[str]) -> None:
@@ -152,6 +162,14 @@ def test_reference_has_the_defaults(title: str, model: type[BaseModel]) -> None:
             assert rows[name] == (
                 str(value).lower() if isinstance(value, bool) else f"{value:g}" if type(value) is float else str(value)
             )
+
+
+def test_reference_has_the_defaults_of_tcp() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| `([^`]*)` \|", section("TCP"), re.MULTILINE))
+    written = {name: loads(f"nodes: {{a: {{tcp: {{{name}: {text}}}}}}}", "t.yml") for name, text in rows.items()}
+    for name, topology in written.items():
+        value = topology.nodes["a"].tcp.written()[name]  # type: ignore[union-attr]
+        assert settings_from({name: value}) == DEFAULTS, name
 
 
 def option_row(option: Option) -> str:

@@ -8,6 +8,7 @@ from lab.lint import check
 from lab.model import generate
 from lab.model.load import loads
 from lab.plan.planner import make_plan
+from nodes.io.extensions import Extension
 
 
 def _warnings(text: str) -> list[str]:
@@ -126,3 +127,25 @@ links: [a -- r, b -- r, c -- r, d -- r]
 """)
     )
     assert [problem.line for problem in report.errors] == [5, 6]
+
+
+def test_times_of_tcp() -> None:
+    """RFC 9293 section 3.4.1; a delay that the timeout does not wait for."""
+    text = "defaults: {tcp: {msl: 0.25, delayed_ack: 0.5}}\nnodes: {a: {tcp: {minimum_rto: 0.4}}, b: }\nlinks: [a -- b]"
+    assert _warnings(text) == [
+        "t.yml:1:23: TIME_WAIT of only 0.5 s\n"
+        "    hint: an old segment may reach the next connection between the same ports (RFC 9293 section 3.4.1)",
+        "t.yml:2:32: a retransmission timeout of only 0.4 s\n"
+        "    hint: a peer may delay an acknowledgment by 0.5 s, which would be taken for a loss",
+    ]
+    assert _warnings("nodes: {a: {tcp: {msl: 1, minimum_rto: 0.2}}, b: }\nlinks: [a -- b]") == []
+
+
+def test_a_congestion_control_of_a_package_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    extension = Extension("mine", "my:Mine", "ModuleNotFoundError: No module named 'my'")
+    monkeypatch.setattr("lab.lint.tcp.load_congestion_controls", lambda: (extension,))
+    report = check(loads("nodes: {a: {tcp: {congestion: mine}}, b: }\nlinks: [a -- b]", "t.yml"))
+    assert list(map(str, report.errors)) == [
+        "t.yml:1:31: the congestion control 'mine' of another package does not load\n"
+        "    hint: ModuleNotFoundError: No module named 'my'"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 from lab.errors import UserInputError
 from lab.model import generate
 from lab.model.load import load, loads
+from lab.model.tcp import Tcp
 from lab.plan.planner import make_plan
 from lab.plan.render import plan_from_dict, plan_rows, plan_to_dict
+from nodes.transport.tcp.settings import BOUNDS, DEFAULTS, TIMES, TcpSettings, settings_from
+from nodes.units import SECOND
 
 TOPOLOGIES = sorted((Path(__file__).parents[2] / "topologies").glob("*.yml"))
 
@@ -102,6 +106,50 @@ links: [a -- s, b -- s, c -- s, d -- s, s -- k, k -- h]
     assert tree is not None
     assert (tree.priority, tree.hello_time, tree.max_age, tree.forward_delay) == (4096, 2.0, 20.0, 15.0)
     assert nodes["k"].spanning_tree is None
+
+
+def test_tcp_settings_of_defaults_and_nodes() -> None:
+    """What a node says wins, setting by setting; the kernel has its own; a size may have a unit."""
+    text = """
+defaults: {tcp: {congestion: reno, msl: 1, sack: false}}
+nodes:
+  a: host
+  r: {kind: router, tcp: {sack: true, send_buffer: 256KiB, delayed_ack: 0}}
+  k: {stack: kernel}
+  s: switch
+links: [a -- s, r -- s, k -- s]
+"""
+    plan = make_plan(loads(text))
+    nodes = plan.by_name
+    assert nodes["a"].tcp == {"congestion": "reno", "msl": 1.0, "sack": False}
+    assert nodes["r"].tcp == nodes["a"].tcp | {"sack": True, "send_buffer": 262_144, "delayed_ack": 0.0}
+    assert nodes["k"].tcp == nodes["s"].tcp == {}
+    assert plan_from_dict(plan_to_dict(plan)) == plan
+    settings = settings_from(nodes["r"].tcp)
+    assert (settings.congestion, settings.msl, settings.sack, settings.send_buffer) == ("reno", SECOND, True, 1 << 18)
+    (table,) = [table for table in plan_rows(plan) if table.title == "TCP"]
+    assert table.rows == (
+        ("a", "congestion=reno sack=off msl=1"),
+        ("r", "congestion=reno sack=on msl=1 send_buffer=262144 delayed_ack=0"),
+    )
+
+
+def test_the_model_has_every_setting_of_tcp() -> None:
+    """The model must not import the stack; so this holds them together: names, types and bounds."""
+    settings = {item.name: type(item.default) for item in dataclasses.fields(TcpSettings)}
+    assert set(Tcp.model_fields) == set(settings)
+    assert set(BOUNDS) == {name for name, kind in settings.items() if kind is int}
+    for name, kind in settings.items():
+        if kind is not int:
+            value = False if kind is bool else "reno"
+            assert settings_from(Tcp.model_validate({name: value}).written()) != DEFAULTS
+            continue
+        scale = SECOND if name in TIMES else 1
+        for bound, outside in zip(BOUNDS[name], (-1, 1), strict=True):
+            inside = bound / scale if name in TIMES else bound
+            assert Tcp.model_validate({name: inside}).written() == {name: inside}
+            with pytest.raises(ValueError, match=name):
+                Tcp.model_validate({name: inside + outside})
 
 
 def test_tables() -> None:
