@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
-                procps util-linux
+                procps util-linux curl nmap openssh-server openssh-client
 BENCH_PACKAGES := mininet bridge-utils iperf3
 
 .PHONY: setup system-packages bench-packages test check lint types unit system demo bench clean
