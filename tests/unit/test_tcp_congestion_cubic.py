@@ -235,8 +235,7 @@ def hystart_round(hystart: HyStart, start: int, rtts: list[int]) -> list[int]:
                 False,
                 True,
                 None,
-            ),
-            MSS,
+            )
         )
         for index, rtt in enumerate(rtts)
     ]
@@ -293,9 +292,9 @@ def test_hystart_false_alarm() -> None:
     assert not hystart.conservative
 
 
-def test_hystart_limits_a_burst() -> None:
-    """Section 4.2: L = 8."""
-    assert HyStart().growth(ack(0, 40 * MSS), MSS) == 8 * MSS
+def test_hystart_counts_octets() -> None:
+    """An acknowledgment that stands for many gives as much as they."""
+    assert HyStart().growth(ack(0, 40 * MSS)) == 40 * MSS
 
 
 def test_hystart_is_for_the_first_slow_start_only() -> None:

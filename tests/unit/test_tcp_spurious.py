@@ -13,28 +13,28 @@ MSS = 100
 def begun() -> ReductionUndo:
     undo = ReductionUndo()
     undo.begin(1000)
-    undo.sent_again(MSS, 50 * MS + 700_000)
-    undo.sent_again(MSS, 60 * MS)
+    undo.sent_again(1000, 1000 + MSS, 50 * MS + 700_000)
+    undo.sent_again(1000 + MSS, 1000 + 2 * MSS, 60 * MS)
     return undo
 
 
 def test_eifel_wants_an_earlier_tick() -> None:
     """RFC 3522: the echoed timestamp is older than the first retransmission's."""
     undo = begun()
-    assert undo.by_echo(49 * MS, MS)
-    assert not undo.by_echo(50 * MS, MS)
-    assert not undo.by_echo(55 * MS, MS)
-    assert not undo.by_echo(None, MS)
+    assert undo.by_echo(2000, 49 * MS, MS)
+    assert not undo.by_echo(2000, 50 * MS, MS)
+    assert not undo.by_echo(2000, 55 * MS, MS)
+    assert not undo.by_echo(2000, None, MS)
 
 
 def test_eifel_needs_a_retransmission_and_a_running_recovery() -> None:
     undo = ReductionUndo()
-    assert not undo.by_echo(1, MS)
+    assert not undo.by_echo(2000, 1, MS)
     undo.begin(1000)
-    assert not undo.by_echo(1, MS)
-    undo.sent_again(MSS, 50 * MS)
+    assert not undo.by_echo(2000, 1, MS)
+    undo.sent_again(1000, 1000 + MSS, 50 * MS)
     undo.ended(5000)
-    assert not undo.by_echo(1, MS)
+    assert not undo.by_echo(2000, 1, MS)
 
 
 def test_dsack_for_all_that_was_resent() -> None:
@@ -120,9 +120,9 @@ def test_frto_sack_of_the_new_data_means_loss() -> None:
 
 
 def test_duplicates_stand_for_segments_that_left() -> None:
-    """3042-2: two of them, before the third is proof of a loss."""
+    """3042-2: two of them, before the third is proof of a loss, and counts in the recovery (5681-3.2b)."""
     counter = DuplicateCounter()
-    assert [counter.duplicate(MSS, 1000, repairing=False) for _ in range(3)] == [MSS, MSS, 0]
+    assert [counter.duplicate(MSS, 1000, repairing=False) for _ in range(3)] == [MSS, MSS, MSS]
     assert counter.third
     assert counter.duplicate(MSS, 1000, repairing=True) == MSS
     assert not counter.third
