@@ -6,9 +6,11 @@ timerfd (`nodes.io.timer`):
 
         epoll.poll() ──> for each ready descriptor: its callback
              ^                     │
-             └─────────────────────┘   the timer is one of the descriptors
+             └─────────────────────┘   the timer is one of the descriptors, and the last
 
-Epoll is level-triggered: a callback may take a part of what is there, and is called again.
+Epoll is level-triggered: a callback may take a part of what is there, and is called again. The timer has its turn after
+the others: after a process had to wait for its processor, what has arrived is looked at before anything is held to be
+missing.
 
 Deadlines come in two forms. `set_deadline` is the one of the stack, which already knows its earliest timer; it
 moves with every frame, mostly to later. Moving it later costs no system call: the timer fires at the old time, finds
@@ -197,13 +199,22 @@ class Reactor:
         """Dispatch until `stop`. Exceptions of callbacks propagate, and `run` may be called again."""
         self._running = True
         poll, readers, writers = self._epoll.poll, self._readers, self._writers
+        timer = self._timer.fileno()
         while True:
+            fired = False
             for descriptor, events in poll():
+                if descriptor == timer:
+                    fired = True
+                    continue
                 # A callback may have removed a descriptor that comes later in the same list: look it up each time.
                 if events & _READ_EVENTS and (callback := readers.get(descriptor)) is not None:
                     callback()
                 if events & _WRITE_EVENTS and (callback := writers.get(descriptor)) is not None:
                     callback()
+                if self._stopped():
+                    return
+            if fired:
+                self._fire()
                 if self._stopped():
                     return
 

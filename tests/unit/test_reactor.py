@@ -282,3 +282,15 @@ def test_signals_are_callbacks_of_the_loop() -> None:
     reactor.close()
     assert signal.getsignal(signal.SIGUSR1) == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_what_arrived_comes_before_what_is_due(reactor: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+    """A process that had to wait finds both: nothing is to be held missing that is there."""
+    guard(reactor)
+    order: list[str] = []
+    reactor.on_deadline = stopping(reactor, lambda: order.append("deadline"))
+    reactor.set_deadline(1)  # long past: the timer is ready first
+    reactor.add(pair[0].fileno(), lambda: order.append(pair[0].recv(10).decode()))
+    pair[1].send(b"arrival")
+    reactor.run()
+    assert order == ["arrival", "deadline"]

@@ -15,6 +15,7 @@ from tests.unit.ack_clock import MSS, Clock, Path
 
 ROOT = File(__file__).parents[2]
 PAGE = (ROOT / "docs" / "congestion-control.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "docs" / "examples" / "vegas.py"
 
 
@@ -32,6 +33,7 @@ def vegas() -> type[WindowControl]:
 def test_the_page_shows_the_file() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert f"```python\n{text}```" in PAGE
+    assert f"```python\n{text}```" in README
     assert len(text.splitlines()) <= 30
 
 
