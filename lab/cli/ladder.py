@@ -39,6 +39,10 @@ def main(
 
 def print_ladder(found: list[Crossing], nodes: list[str], last: int) -> None:
     chosen = [crossing for crossing in found if crossing.source in nodes and _has_part(crossing, nodes)]
+    if found and not chosen:
+        raise UserInputError(
+            f"no frame went from one of {', '.join(nodes)} to another", hint="name the routers between them too"
+        )
     if last and len(chosen) > last:
         print_note(f"the newest {last} of {len(chosen)} frames; --last 0 shows all")
         chosen = chosen[-last:]

@@ -69,10 +69,12 @@ def _follow(agent: AgentClient, application: str, options: Mapping[str, Value], 
         view.sum_up(result)
     if interrupted:
         raise typer.Exit(130)
-    failed = result.get("failed", 0) if application == "source" else 0
+    failed = result.get("failed", 0)
     if failed:
+        tried = int(options.get("connections", 1)) if application == "source" else failed
+        why = f": {result['reason']}" if "reason" in result else ""
         raise VerdictError(
-            f"{failed} of {counted(int(options.get('connections', 1)), 'connection')} failed: {result['reason']}",
+            f"{failed} of {counted(tried, 'connection')} failed{why}",
             hint=f"`lab events {agent.node}` shows what happened",
         )
 

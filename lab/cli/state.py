@@ -16,7 +16,10 @@ KEYS = ("name", "address", "mac", "prefix", "destination", "interface", "id")
 """Fields that say which row it is, the best first."""
 PAPER = 200
 """Columns of a table where no terminal says how many there are."""
-DURATIONS = ("duration", "jitter", "rtt")
+DURATIONS = (
+    *("duration", "jitter", "rtt", "srtt", "rttvar", "min_rtt", "rto", "last_received", "last_sent", "connect_time"),
+    *("deadline", "unanswered_for", "latest"),
+)
 """Fields in nanoseconds where they are whole numbers; also those that begin with `rtt_`."""
 SECONDS = ("age", "ageing_time", "expires_in")
 

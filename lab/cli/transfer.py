@@ -56,7 +56,7 @@ class StreamView:
             case "interval":
                 self._row(event)
             case "error":
-                print_note(f"{event['remote']}: {event['error']}")
+                print_note(_said_of(event["remote"], event["error"]))
             case "damaged":
                 print_note(f"{event['remote']}: octet {event['at']} came back wrong")
 
@@ -135,3 +135,8 @@ def _numbers(of: dict[str, Any]) -> list[str]:
 
 def _time(value: int | None) -> str:
     return "-" if value is None else milliseconds(value)
+
+
+def _said_of(remote: str, error: str) -> str:
+    """The error, with the peer before it unless it begins with that."""
+    return error if error.startswith(remote.rpartition(":")[0]) else f"{remote}: {error}"

@@ -162,6 +162,6 @@ def clear_away_dead(lab: str | None = None) -> list[registry.Record]:
         run = Run(Path(record.run))
         if run.folder.is_dir() and run.facts()["outcome"] == "running":
             run.finish("crashed")
-        registry.remove_record(record.lab)
+        registry.remove_record(record.lab, registry.runtime_folder())
         cleared.append(record)
     return cleared

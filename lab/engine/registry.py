@@ -117,16 +117,17 @@ def runtime_folder() -> Path:
     return folder
 
 
-def write_record(record: Record) -> None:
-    path = runtime_folder() / f"{record.lab}.json"
+def write_record(record: Record, folder: Path) -> None:
+    """`folder` is that of `runtime_folder`, asked for outside of any user namespace, in which nobody is who he is."""
+    path = folder / f"{record.lab}.json"
     try:
         path.write_text(json.dumps(asdict(record), indent=1) + "\n")
     except OSError as error:
         raise EnvironmentLackError(f"cannot write {path}: {error.strerror}") from error
 
 
-def remove_record(lab: str) -> None:
-    (runtime_folder() / f"{lab}.json").unlink(missing_ok=True)
+def remove_record(lab: str, folder: Path) -> None:
+    (folder / f"{lab}.json").unlink(missing_ok=True)
 
 
 def records() -> Iterator[Record]:

@@ -136,6 +136,7 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
     """The whole life of a supervisor. What fails before the lab is up is told to the starter."""
     plan = run.plan()
     try:
+        records = registry.runtime_folder()
         listener = registry.claim(lab)
     except LabError:
         run.finish("failed")
@@ -146,7 +147,7 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
     try:
         driver.enter()
         listener.listen(registry.BACKLOG)  # again, by the process that stays: its pid is what clients see
-        registry.write_record(Record(lab, driver.name, str(run.folder), run.facts()["started"]))
+        registry.write_record(Record(lab, driver.name, str(run.folder), run.facts()["started"]), records)
         supervisor = Supervisor(plan, run, driver, starter)
         supervisor.build()
         supervisor.serve(listener)
@@ -157,7 +158,7 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
     finally:
         if supervisor is not None:
             supervisor.go_down(orderly=ending["outcome"] == "down")
-        registry.remove_record(lab)
+        registry.remove_record(lab, records)
         run.finish(**ending)
 
 

@@ -244,7 +244,8 @@ class Sessions:
         if self.listener is not None:
             self.listener.close(now)
         for session in tuple(self.sessions):
-            self._work(session, now)
+            if session.socket.remote[1]:  # it got as far as a connection
+                self._work(session, now)
         self.done = True
         for session in self.sessions:
             session.socket.close(now)
@@ -277,10 +278,18 @@ def endpoint(place: tuple[Ip4, int]) -> str:
     return f"{format_ip4(place[0])}:{place[1]}"
 
 
+REASONS = {
+    errno.ECONNRESET: "reset",
+    errno.ECONNREFUSED: "refused",
+    errno.ETIMEDOUT: "timed_out",
+    errno.EHOSTUNREACH: "host_unreachable",
+    errno.ENETUNREACH: "net_unreachable",
+}
+
+
 def reason_of(error: StackError) -> str:
-    """The end of a connection in a word: `reset`, `refused`, `timed_out`, or the errno's name."""
-    names = {errno.ECONNRESET: "reset", errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timed_out"}
-    return names.get(error.errno) or errno.errorcode.get(error.errno, str(error.errno))
+    """The end of a connection in a word: `reset`, `refused`, `timed_out` and the like, or the errno's name."""
+    return REASONS.get(error.errno) or errno.errorcode.get(error.errno, str(error.errno))
 
 
 def rate_of(octets: int, duration: int) -> int | None:

@@ -34,6 +34,24 @@ def test_commands(rootless_labs: Labs) -> None:
     rootless_labs.run("down", name, code=0)
 
 
+def test_without_a_folder_of_the_session(rootless_labs: Labs) -> None:
+    """Where nobody set XDG_RUNTIME_DIR, records are found by the user's own number, also by what became root in a
+    namespace of its own."""
+    del rootless_labs.environment["XDG_RUNTIME_DIR"]
+    uid = rootless_labs.account.uid if rootless_labs.account.uid is not None else os.getuid()
+    folder = Path("/tmp") / f"layerlab-{uid}"
+    made = not folder.exists()
+    try:
+        name = rootless_labs.up()
+        assert (folder / f"{name}.json").exists()
+        assert rootless_labs.pings(name, "a", "k")
+        rootless_labs.run("down", name, code=0)
+        assert not (folder / f"{name}.json").exists()
+    finally:
+        if made and folder.exists():
+            folder.rmdir()
+
+
 def test_copies(tmp_path: Path) -> None:
     """What an ordinary user gets where it may not read ours: the copied interpreter runs the copied packages."""
     account = ordinary_account(tmp_path)

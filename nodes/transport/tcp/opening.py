@@ -144,7 +144,7 @@ def change_congestion(c: Connection, now: int) -> None:
 def send_syn(c: Connection, now: int) -> None:
     """A SYN, or the SYN,ACK of SYN_RCVD; its timer runs until the connection is established (RFC 6298 section 5)."""
     repeat_syn(c, now)
-    c.timers.set(Timer.SYN, now + c.rtt.timeout)
+    c.timers.set(Timer.SYN, max(min(now + c.rtt.timeout, _patience_ends(c)), now + 1))
     c.mark()  # for the timer
 
 
@@ -175,10 +175,14 @@ def syn_options(c: Connection, now: int) -> bytes:
     return tcp_options.build_syn(announced_mss(c), scale, c.sack, timestamp, told)
 
 
+def _patience_ends(c: Connection) -> int:
+    return c.opened_at + max(c.layer.settings.syn_r2, c.options.user_timeout or 0)
+
+
 def expired(c: Connection, now: int) -> bool:
     """The SYN was not answered in time: once more, without ECN, which some routers choke on (RFC 3168 section
     6.1.1.1). False where R2 has passed (MUST-23) and the connection is to be given up."""
-    if now - c.opened_at >= max(c.layer.settings.syn_r2, c.options.user_timeout or 0):
+    if now >= _patience_ends(c):
         return False
     c.syn_retransmissions += 1
     c.layer.counters.retransmitted_segments += 1
