@@ -24,7 +24,7 @@ from lab.errors import UserInputError
 from lab.plan.values import Plan
 from nodes.trace.pcapng_reader import read
 from nodes.wire.addresses import is_group_mac, parse_mac
-from nodes.wire.summary import summarize
+from nodes.wire.summary import Summary, summarize
 
 LANE = 8
 """Columns from one node to the next: the longest name that is not cut is one shorter."""
@@ -130,7 +130,7 @@ def draw(found: Sequence[Crossing], nodes: Sequence[str], width: int) -> Iterato
     yield f"{'TIME ms':>9}  {heads} FRAME"
     start = found[0].time if found else 0
     for crossing in found:
-        info = " ".join(part for part in summarize(crossing.frame)[2:] if part)
+        info = _words(summarize(crossing.frame))
         label = info if len(info) <= room else info[: room - 1] + "…"
         yield f"{(crossing.time - start) / 1e6:9.3f}  {_arrows(crossing, lanes, lanes_width)} {label}"
 
@@ -154,3 +154,11 @@ def _arrows(crossing: Crossing, lanes: dict[str, int], width: int) -> str:
     else:
         cells[source] = "●"  # sent, and heard by nobody who records
     return "".join(cells)
+
+
+def _words(summary: Summary) -> str:
+    """Protocol and meaning; of TCP also the ports, since connections of the same two nodes stand between each other."""
+    ports = ""
+    if summary.protocol == "TCP":
+        ports = f"{summary.source.rpartition(':')[2]}>{summary.destination.rpartition(':')[2]}"
+    return " ".join(part for part in (summary.protocol, ports, summary.info) if part)

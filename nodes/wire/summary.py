@@ -250,17 +250,18 @@ def _tcp(source: str, destination: str, payload: memoryview, pseudo: int, check:
     parts = [f"flags [{flags}]", f"seq {sequence}"]
     if bits & tcp.ACK:
         parts.append(f"ack {acknowledgment}")
+    header_length = (offset >> 4) * 4
+    if header_length > len(payload) and not check:
+        last = [f"{len(payload)} of {header_length} octets of header [truncated]"]
+    elif not tcp.HEADER_LENGTH <= header_length <= len(payload):
+        last = [f"data offset {header_length} of {len(payload)} octets [bad length]"]
+    else:
+        parts.append(f"length {len(payload) - header_length}")
+        last = _tcp_options(payload[tcp.HEADER_LENGTH : header_length])
     parts.append(f"win {window}")
     if bits & tcp.URG:
         parts.append(f"urg {urgent}")
-    header_length = (offset >> 4) * 4
-    if header_length > len(payload) and not check:
-        parts.append(f"{len(payload)} of {header_length} octets of header [truncated]")
-    elif not tcp.HEADER_LENGTH <= header_length <= len(payload):
-        parts.append(f"data offset {header_length} of {len(payload)} octets [bad length]")
-    else:
-        parts += _tcp_options(payload[tcp.HEADER_LENGTH : header_length])
-        parts.append(f"length {len(payload) - header_length}")
+    parts += last  # the longest part, as lines get cut
     return Summary(*names, "TCP", ", ".join(parts) + _mark(payload, pseudo, check))
 
 

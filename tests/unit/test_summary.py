@@ -130,10 +130,10 @@ def test_tcp() -> None:
     good = segment[:16] + pack("!H", checksum(segment, pseudo_header_sum(A, B, 6, 20))) + segment[18:]
     summary = line(6, segment + b"data")
     assert summary[:3] == ("10.0.0.1:5000", "10.0.0.2:80", "TCP")
-    assert summary.info == "flags [S.], seq 100, ack 200, win 65535, length 4 [bad checksum]"
-    assert line(6, good).info == "flags [S.], seq 100, ack 200, win 65535, length 0"
+    assert summary.info == "flags [S.], seq 100, ack 200, length 4, win 65535 [bad checksum]"
+    assert line(6, good).info == "flags [S.], seq 100, ack 200, length 0, win 65535"
     rst = pack("!HHIIBBHHH", 5000, 80, 100, 0, 5 << 4, 0x04, 0, 0, 0)
-    assert line(6, rst).info.startswith("flags [R], seq 100, win 0, length 0")
+    assert line(6, rst).info.startswith("flags [R], seq 100, length 0, win 0")
     assert line(6, bytes(7)).info == "7 octets [truncated]"
 
 
@@ -157,7 +157,7 @@ def test_tcp_flags_are_in_the_order_of_tcpdump(flags: int, letters: str) -> None
 )
 def test_tcp_options(options: bytes, text: str) -> None:
     segment = tcp.build(A, B, 5000, 80, 100, 200, tcp.ACK, 65535, options=options, payload=b"data")
-    assert line(6, segment).info == f"flags [.], seq 100, ack 200, win 65535, options {text}, length 4"
+    assert line(6, segment).info == f"flags [.], seq 100, ack 200, length 4, win 65535, options {text}"
 
 
 def test_tcp_padding_is_no_option() -> None:
@@ -166,7 +166,7 @@ def test_tcp_padding_is_no_option() -> None:
 
 def test_tcp_urgent_pointer() -> None:
     segment = tcp.build(A, B, 1, 2, 3, 4, tcp.ACK | tcp.URG, 5, urgent=6, payload=b"data56")
-    assert line(6, segment).info == "flags [.U], seq 3, ack 4, win 5, urg 6, length 6"
+    assert line(6, segment).info == "flags [.U], seq 3, ack 4, length 6, win 5, urg 6"
 
 
 @pytest.mark.parametrize(("words", "octets"), [(4, 16), (15, 60)])
