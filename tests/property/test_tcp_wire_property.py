@@ -60,7 +60,8 @@ def test_build_then_parse_is_identity(
     segment = tcp.parse(built, source, destination)
     assert segment[:7] == (*head, urgent)
     assert segment.payload == payload
-    assert segment.options == tcp_options.parse_options(raw)
+    padded = raw + bytes(-len(raw) % 4)  # which may complete an option that was cut off
+    assert segment.options == tcp_options.parse_options(padded)
     assert int.from_bytes(built[16:18], "big") == naive_checksum(source, destination, built[:16] + b"\0\0" + built[18:])
     for kind in (bytearray, memoryview):
         assert tcp.build(source, destination, *head, urgent=urgent, options=raw, payload=kind(payload)) == built

@@ -66,13 +66,15 @@ def receive(c: Connection, segment: Segment, congested: bool, now: int) -> None:
     """Take a segment. `congested`: a router marked its packet (CE, RFC 3168)."""
     c.segments_in += 1
     if c.state is State.SYN_SENT:
-        rest = syn_sent.receive(c, segment, now)
-        if rest is not None:
-            receive(c, rest, False, now)
+        if not syn_sent.receive(c, segment, now):
+            return
+        arrival = Arrival(c, segment, False)
+        arrival.flags &= ~tcp.SYN  # it is taken; the segment keeps it, for its window is not scaled
+        arrival.sequence += 1
+    elif c.state is State.ESTABLISHED and _predicted(c, segment, congested, now):
         return
-    if c.state is State.ESTABLISHED and _predicted(c, segment, congested, now):
-        return
-    arrival = Arrival(c, segment, congested)
+    else:
+        arrival = Arrival(c, segment, congested)
     for step in STEPS:
         if not step(c, arrival, now):
             return
@@ -108,13 +110,9 @@ def _predicted(c: Connection, segment: Segment, congested: bool, now: int) -> bo
         c.ts_recent, c.ts_recent_at = timestamp[0], now
     if not length or acknowledgment != c.snd_una:
         progress.acknowledged(c, segment, acknowledgment, not length, now)
-    progress.update_window(c, segment, rcv_nxt, acknowledgment)
+    progress.update_window(c, segment, rcv_nxt, acknowledgment, now)
     if length:
         c.last_received = now
-        if c.cancelled:
-            output.send_reset(c, now)
-            c.refuse_data(now)
-            return True
         buffer.append(data)
         c.layer.counters.in_octets += length
         c.acks.received(length, now)
@@ -192,6 +190,7 @@ def _unacceptable(c: Connection, a: Arrival, now: int) -> bool:
     if a.flags & tcp.RST:
         return False  # RFC 5961 section 3.2
     if c.state is State.SYN_RCVD and a.flags & tcp.SYN and a.segment.sequence == wrap(c.irs):
+        c.ect = c.ect and a.flags & (tcp.ECE | tcp.CWR) == tcp.ECE | tcp.CWR
         opening.repeat_syn(c, now)  # the peer's SYN again: our SYN,ACK was lost
     else:
         c.receive_buffer.duplicated(a.sequence, min(c.rcv_nxt, a.sequence + len(a.data)))
@@ -257,7 +256,7 @@ def _check_acknowledgment(c: Connection, a: Arrival, now: int) -> bool:
     window = a.segment.window << c.snd_shift
     duplicate = ack == c.snd_una and a.end == a.sequence and window == c.snd_wnd and c.snd_nxt > c.snd_una
     progress.acknowledged(c, a.segment, ack, duplicate, now)
-    progress.update_window(c, a.segment, a.sequence, ack)
+    progress.update_window(c, a.segment, a.sequence, ack, now)
     return not c.fin_acknowledged or closing.fin_acknowledged(c, a, now)
 
 

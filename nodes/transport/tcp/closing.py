@@ -34,8 +34,10 @@ TELL_THE_PEER = frozenset({State.SYN_RCVD, State.ESTABLISHED, State.FIN_WAIT_1, 
 
 def shut_down(c: Connection, now: int) -> None:
     """CLOSE as the RFC has it: no more data from us. Harmless where that was said already."""
-    if c.state is State.SYN_SENT:
-        c.end(Trigger.CLOSE, None, now)
+    if c.state is State.SYN_SENT:  # what was queued will never be sent (RFC 9293 section 3.10.4)
+        queued = c.send_buffer.end > c.send_buffer.start
+        lost = DisconnectedError("closed before the connection was open", errno=errno.ECONNABORTED) if queued else None
+        c.end(Trigger.CLOSE, lost, now)
     elif c.fin_sequence is None and c.state in (State.SYN_RCVD, State.ESTABLISHED, State.CLOSE_WAIT):
         c.fin_sequence = c.send_buffer.end
         close_if_wanted(c, now)
@@ -55,7 +57,7 @@ def close(c: Connection, now: int) -> None:
     if c.options.linger == 0 or unread:
         abort(c, now)
         return
-    if c.options.linger:
+    if c.options.linger and not c.fin_acknowledged:
         c.timers.set(Timer.LINGER, now + c.options.linger)
     shut_down(c, now)
     if c.state is State.FIN_WAIT_2:
@@ -98,6 +100,7 @@ def fin_acknowledged(c: Connection, a: Arrival, now: int) -> bool:
         if a.fin and a.sequence == c.rcv_nxt and not c.receive_buffer.has_gaps:
             return True  # one edge for both, taken by `fin_received`
         c.move(Trigger.FIN_ACKNOWLEDGED, now)
+        c.timers.cancel(Timer.LINGER)  # the last octet has arrived
         c.wake()
         if c.cancelled:
             c.timers.set(Timer.FIN_WAIT_2, now + c.layer.settings.fin_wait_2)

@@ -36,7 +36,7 @@ from nodes.transport.tcp.send_buffer import SendBuffer
 from nodes.transport.tcp.services import Key, Layer, Origin, Owner
 from nodes.transport.tcp.settings import SocketOptions
 from nodes.transport.tcp.states import State, Trigger, next_state
-from nodes.transport.tcp.timers import Timer, Timers
+from nodes.transport.tcp.timers import Timers
 from nodes.units import MILLISECOND, SECOND
 from nodes.wire.addresses import format_ip4
 
@@ -58,6 +58,7 @@ class Connection:
         "ceiling_until",
         "congestion",
         "ecn",
+        "ect",
         "error",
         "fin_sequence",
         "held",
@@ -194,6 +195,8 @@ class Connection:
         self.timestamps = settings.timestamps
         self.sack = settings.sack
         self.ecn = settings.ecn
+        self.ect = True
+        """False where a SYN went without ECN: marks are still answered, but we ask for none (RFC 3168 6.1.1)."""
         self.timestamp_offset = offset
         self.ts_recent = 0
         self.ts_recent_at = now
@@ -204,7 +207,7 @@ class Connection:
         self.timers = Timers()
         self.recovery = None
         self.congestion = None
-        self.syn_sent_at = now
+        self.syn_sent_at: int | None = now
         self.syn_retransmissions = 0
 
     # ------------------------------------------------------------------------------------------------------- states
@@ -329,7 +332,3 @@ class Connection:
     def refuse_data(self, now: int) -> None:
         """Data came for a program that has closed: it is told that nobody will read it (RFC 9293 section 3.6.1)."""
         self.lost(errno.ECONNRESET, "data came after close", Trigger.ABORT, now)
-
-    def stop_timers(self) -> None:
-        for timer in Timer:
-            self.timers.cancel(timer)

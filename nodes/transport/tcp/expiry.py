@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from nodes.errors import DisconnectedError
+from nodes.errors import DisconnectedError, UnreachableError
 from nodes.trace.tcp_events import TimerUpdated
 from nodes.transport.tcp import closing, opening, output, probing, segment_size
 from nodes.transport.tcp.connection import Connection
@@ -21,6 +21,8 @@ from nodes.transport.tcp.timers import Timer
 
 def run(c: Connection, now: int) -> None:
     """Do all that is due. The output runs after it."""
+    if c.recovery is not None:
+        segment_size.follow_path(c, now)
     for timer in c.timers.expired(now):
         _HANDLERS[timer](c, now)
         c.layer.trace(now, TimerUpdated(c.name, timer.text, "running", "expired", c.state.value))
@@ -57,7 +59,9 @@ def _no_answer(c: Connection, recovery: LossRecovery, now: int) -> None:
     if recovery.timeouts == c.layer.settings.r1 and c.soft_error is None:
         c.soft_error = DisconnectedError("no answer for a while", errno=errno.ETIMEDOUT)
         c.wake()
-    segment_size.suspect_black_hole(c, recovery.timeouts, min(c.mss, c.snd_nxt - c.snd_una), now)
+    first = recovery.queue.first()
+    if first is not None and c.snd_wnd:  # a shut window swallows segments too
+        segment_size.suspect_black_hole(c, recovery.timeouts, min(c.mss, first.end - first.start), now)
 
 
 def _patience_over(c: Connection, now: int) -> bool:
@@ -84,6 +88,8 @@ def _tail_loss_probe(c: Connection, recovery: LossRecovery, now: int) -> None:
     limit = output.payload_limit(c)
     length = min(c.data_end - start, c.snd_una + c.snd_wnd - start, limit)
     if length > 0:
+        if length < limit:
+            c.small_until = start + length
         c.snd_nxt = start + length
         output.send_range(c, start, start + length, now, "probe")
         recovery.sent(start, start + length, now)
@@ -94,6 +100,8 @@ def _tail_loss_probe(c: Connection, recovery: LossRecovery, now: int) -> None:
         end = c.data_end if segment.end == c.fin_sequence else segment.end  # the FIN goes along
         output.send_range(c, segment.start, end, now, "probe")
         recovery.probe_sent(now, new_data=False)
+        c.layer.counters.retransmitted_segments += 1
+        c.layer.counters.retransmitted_octets += segment.end - segment.start
 
 
 def _syn(c: Connection, now: int) -> None:
@@ -104,7 +112,7 @@ def _syn(c: Connection, now: int) -> None:
 
 def _give_up(c: Connection, now: int) -> None:
     """The program hears why, as far as the network said (RFC 9293 section 3.9.2.2)."""
-    if c.soft_error is not None and c.soft_error.errno != errno.ETIMEDOUT:
+    if isinstance(c.soft_error, DisconnectedError | UnreachableError) and c.soft_error.errno != errno.ETIMEDOUT:
         c.end(Trigger.USER_TIMEOUT, c.soft_error, now)
     else:
         c.lost(errno.ETIMEDOUT, "no answer", Trigger.USER_TIMEOUT, now)

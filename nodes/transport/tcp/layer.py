@@ -38,7 +38,7 @@ from nodes.transport.tcp.sequence import wrap
 from nodes.transport.tcp.services import Key
 from nodes.transport.tcp.settings import SocketOptions, TcpSettings
 from nodes.transport.tcp.socket import TcpSocket
-from nodes.transport.tcp.states import Trigger
+from nodes.transport.tcp.states import State, Trigger
 from nodes.transport.tcp.time_wait import TimeWait
 from nodes.transport.tcp.timers import TimerQueue
 from nodes.transport.tcp.tracing import dropped, malformed, received
@@ -54,6 +54,8 @@ ECT_0 = 2
 
 ISN_GAP = 64_000
 """How far beyond the last number of a connection in TIME_WAIT its successor begins (RFC 1122 section 4.2.2.13)."""
+
+_OVER = frozenset({State.CLOSED, State.TIME_WAIT})
 
 
 class TcpLayer:
@@ -155,7 +157,7 @@ class TcpLayer:
         outcome = record.receive(segment, now)
         if outcome is Trigger.RESET_RECEIVED:
             self._end_time_wait(record, Trigger.RESET_RECEIVED, now)
-        elif outcome and self.allow_challenge(now):
+        elif outcome is Trigger.FIN_RECEIVED or (outcome and self.allow_challenge(now)):
             answer = record.acknowledgment(now // MILLISECOND)
             self.send_bare(record.key, answer, now, ttl=record.ttl, traffic_class=record.traffic_class)
 
@@ -172,7 +174,7 @@ class TcpLayer:
         pending, self._pending = self._pending, []
         schedule, memory = self._timers.schedule, self.memory
         for connection in pending:
-            if memory.exhausted:
+            if memory.exhausted and connection.state not in _OVER:
                 self.counters.memory_pressure += 1
                 memory.freeze(connection)
             if output.flush(connection, now):
@@ -208,8 +210,9 @@ class TcpLayer:
         if self._connections.get(connection.key) is connection:
             del self._connections[connection.key]
         self._timers.cancel(connection)
-        self.memory.release(connection)
         connection.timers.cancel_all()
+        self.memory.release(connection)
+        self.memory.thaw()
 
     def enter_time_wait(self, connection: Connection, now: int) -> None:
         """The connection gives way to a record; its acknowledgment of the peer's FIN leaves first."""
@@ -347,6 +350,8 @@ class TcpLayer:
         """Begins an active open. `key` may be one in TIME_WAIT: its numbers are continued. Raises MisuseError
         (EADDRINUSE) where the connection exists, LimitError where there are too many."""
         found = self._connections.get(key)
+        if not self.has_room():
+            raise LimitError(f"{len(self._connections)} connections in {self.memory.used} octets, the most allowed")
         beyond = None
         if isinstance(found, Connection):
             raise MisuseError(f"{key} is connected already", errno=errno.EADDRINUSE)
@@ -354,8 +359,6 @@ class TcpLayer:
             beyond = found.snd_nxt
             self._end_time_wait(found, Trigger.REUSED, now)
             self.counters.time_waits_recycled += 1
-        if not self.has_room():
-            raise LimitError(f"{len(self._connections)} connections in {self.memory.used} octets, the most allowed")
         return self.create(key, options, now, iss=self.next_iss(key, beyond, now))
 
     def choose_port(self, local: Ip4, remote: Ip4, remote_port: int) -> int:

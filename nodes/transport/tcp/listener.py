@@ -159,7 +159,7 @@ class Listener:
             peer_shift = None if shift is None else min(shift, opening.MAXIMUM_SHIFT)
             timestamp = (encode_timestamp(clock, peer_shift, sack, ecn), options.timestamp[0])
         scale = None if shift is None else scale_for(self._options.receive_limit)
-        ours = min(max(layer.link_mtu(key.remote) - HEADERS, MINIMUM_MSS), 0xFFFF)
+        ours = min(max(layer.link_mtu(key.remote) - HEADERS, MINIMUM_MSS), self._options.mss or 0xFFFF)
         answer = tcp.build(
             key.local,
             key.remote,

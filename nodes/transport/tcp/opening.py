@@ -67,6 +67,7 @@ def restore(c: Connection, segment: Segment, now: int) -> None:
     c.ecn = c.ecn and bool(segment.flags & tcp.ECE)
     take_syn(c, segment, now)
     c.snd_nxt = c.iss + 1
+    c.syn_sent_at = None  # nobody knows when the cookie left
     c.move(Trigger.SYN_RECEIVED, now)
 
 
@@ -107,7 +108,7 @@ def establish(c: Connection, now: int) -> None:
     c.timers.cancel(Timer.SYN)
     if c.syn_retransmissions:
         c.rtt.syn_retransmitted()
-    else:
+    elif c.syn_sent_at is not None:
         c.rtt.sample(now - c.syn_sent_at, now)
     c.rtt.reset_back_off()
     c.mss = effective_mss(c, now)
@@ -154,7 +155,7 @@ def repeat_syn(c: Connection, now: int) -> None:
     flags = tcp.SYN
     if answering:
         flags |= tcp.ACK | (tcp.ECE if c.ecn else 0)
-    elif c.ecn:
+    elif c.ecn and c.ect:
         flags |= tcp.ECE | tcp.CWR
     output.emit_syn(c, flags, syn_options(c, now), now)
 
@@ -171,7 +172,7 @@ def syn_options(c: Connection, now: int) -> bytes:
     timestamp = (c.clock(now), c.ts_recent) if c.timestamps else None
     told = None
     if c.options.exchange_user_timeout and c.options.user_timeout is not None:
-        told = min(c.options.user_timeout // SECOND, tcp_options.LARGEST_TIMEOUT)
+        told = min(-(-c.options.user_timeout // SECOND), tcp_options.LARGEST_TIMEOUT)  # 0 is reserved
     return tcp_options.build_syn(announced_mss(c), scale, c.sack, timestamp, told)
 
 
@@ -188,7 +189,7 @@ def expired(c: Connection, now: int) -> bool:
     c.layer.counters.retransmitted_segments += 1
     c.rtt.back_off()
     if c.state is State.SYN_SENT:
-        c.ecn = False
+        c.ect = False
     send_syn(c, now)
     return True
 

@@ -70,8 +70,7 @@ def flush(c: Connection, now: int) -> bool:
         if c.state is State.SYN_RCVD and c.acks.now_needed:
             send_ack(c, now, "ack")
         return True
-    if c.layer.path_mtu(c.key.remote, now) != c.path_mtu:
-        segment_size.update_mss(c, now)
+    segment_size.follow_path(c, now)
     _repair(c, recovery, now)
     if c.snd_nxt < c.data_end and not _blocked(c):
         _send_new(c, recovery, now)
@@ -91,7 +90,9 @@ def _blocked(c: Connection) -> bool:
 def _repair(c: Connection, recovery: LossRecovery, now: int) -> None:
     """Retransmissions, each as long as a segment may be now."""
     limit = payload_limit(c)
-    new_data = c.snd_nxt < min(c.data_end, c.snd_una + c.snd_wnd)
+    waiting, usable = c.data_end - c.snd_nxt, c.snd_una + c.snd_wnd - c.snd_nxt
+    ready = min(waiting, usable)
+    new_data = ready >= limit or _small_allowed(c, recovery, ready, waiting, usable)
     while (segment := recovery.next_retransmission(limit, new_data=new_data)) is not None:
         send_range(c, segment.start, segment.end, now, "retransmission")
         recovery.retransmitted(segment, now)
@@ -105,7 +106,8 @@ def _send_new(c: Connection, recovery: LossRecovery, now: int) -> None:
     if not recovery.outstanding and now - c.last_sent > c.rtt.timeout and c.congestion is not None:
         c.congestion.idle(now)  # RFC 5681 section 4.1: nothing is known of the path any more
     limit = payload_limit(c)
-    largest = max(LARGEST_SEGMENT // limit, 1) * limit if c.offload else limit
+    whole = c.offload and c.snd_up is None  # who cuts a segment repeats its urgent pointer in every piece
+    largest = max(LARGEST_SEGMENT // limit, 1) * limit if whole else limit
     budget = 8 * QUANTUM if c.offload else QUANTUM
     edge = c.snd_una + c.snd_wnd
     data_end = c.data_end
@@ -123,6 +125,8 @@ def _send_new(c: Connection, recovery: LossRecovery, now: int) -> None:
         length = min(waiting, allowed, largest)
         if length < waiting:
             length = length // limit * limit or length
+        elif length > limit and length % limit and not _small_allowed(c, recovery, length, waiting, edge - start):
+            length -= length % limit  # the tail of a long segment is a small one too
         if length < limit and not _small_allowed(c, recovery, length, waiting, edge - start):
             if edge - start < min(limit, waiting):
                 _window_shut(c, recovery, edge - start, now)
@@ -131,7 +135,7 @@ def _send_new(c: Connection, recovery: LossRecovery, now: int) -> None:
             c.mark()  # the rest in the next turn
             return
         budget -= length
-        if length < limit:
+        if length % limit:
             c.small_until = start + length
         c.snd_nxt = start + length
         send_range(c, start, start + length, now, "data")
@@ -278,7 +282,7 @@ def _ecn_marks(c: Connection, flags: int, payload: bytes | memoryview, trigger: 
     """RFC 3168 section 6.1: ECT on new data only, CWR on the first of it after a reduction, ECE until CWR comes."""
     if c.acks.echo:
         flags |= tcp.ECE
-    if not payload or trigger != "data":
+    if not payload or trigger != "data" or not c.ect:
         return flags, False
     if c.recovery is not None and c.recovery.must_send_cwr:
         c.recovery.must_send_cwr = False
@@ -346,6 +350,7 @@ def send_reset(c: Connection, now: int) -> None:
         wrap(c.rcv_nxt),
         tcp.RST | tcp.ACK,
         0,
+        partial=c.offload,
     )
     c.last_ack_sent = c.rcv_nxt
     c.layer.counters.out_resets += 1

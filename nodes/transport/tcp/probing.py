@@ -21,7 +21,7 @@ from nodes.wire import tcp
 
 LONGEST_INTERVAL_SHIFT = 6
 
-_HALF_OPEN_AT_LEAST = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT})
+_OPEN = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT})
 """States in which a program may wait for a peer that is gone."""
 
 
@@ -61,7 +61,7 @@ def override_expired(c: Connection, now: int) -> None:
 def keepalive_expired(c: Connection, now: int) -> None:
     """Nothing was heard for a while."""
     options = c.options
-    if not options.keepalive or c.state not in _HALF_OPEN_AT_LEAST:
+    if not options.keepalive or c.state not in _OPEN:
         return
     idle_since = c.last_received + options.keepalive_idle
     if c.snd_nxt > c.snd_una:  # what is under way has its own timer

@@ -68,7 +68,7 @@ def _sack_ranges(c: Connection, segment: Segment) -> list[tuple[int, int]]:
     return ranges
 
 
-def update_window(c: Connection, segment: Segment, sequence: int, ack: int) -> None:
+def update_window(c: Connection, segment: Segment, sequence: int, ack: int, now: int) -> None:
     """RFC 9293: the window of a segment that is newer than the last whose window was taken (SND.WL1, SND.WL2)."""
     if c.snd_wl1 > sequence or (c.snd_wl1 == sequence and c.snd_wl2 > ack) or segment.flags & tcp.SYN:
         return
@@ -76,7 +76,7 @@ def update_window(c: Connection, segment: Segment, sequence: int, ack: int) -> N
     c.snd_wl1, c.snd_wl2 = sequence, ack
     if window != c.snd_wnd:
         if not c.snd_wnd and c.recovery is not None:
-            c.recovery.reopened(c.last_received)
+            c.recovery.reopened(now)
         c.snd_wnd = window
         if window > c.snd_max_wnd:
             c.snd_max_wnd = window

@@ -126,7 +126,10 @@ def _unheard_of(r: LossRecovery) -> list[SentSegment]:
 
 def too_big(r: LossRecovery, sequence: int, now: int) -> None:
     """See `LossRecovery.too_big`."""
-    records = r.queue.between(sequence, r.shrunk_until)
+    segments = r.queue.segments
+    index = r.queue.index(sequence)  # of a record that the link cut, any piece may be the one that is quoted
+    start = segments[index].start if index < len(segments) else sequence
+    records = r.queue.between(min(start, sequence), r.shrunk_until)
     lose(r, [s for s in records if s.end - s.start > r.mss and not s.sacked and not s.lost], "too_big", now)
 
 

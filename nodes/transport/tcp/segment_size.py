@@ -49,6 +49,12 @@ def effective_mss(c: Connection, now: int) -> int:
     return max(mss, MINIMUM_MSS) - (tcp_options.TIMESTAMPS_LENGTH if c.timestamps else 0)
 
 
+def follow_path(c: Connection, now: int) -> None:
+    """To be called before data leaves: others may have learned of a narrower path."""
+    if c.layer.path_mtu(c.key.remote, now) != c.path_mtu:
+        update_mss(c, now)
+
+
 def update_mss(c: Connection, now: int) -> None:
     """The path MTU, or what a black hole lets through, has changed."""
     mss = effective_mss(c, now)

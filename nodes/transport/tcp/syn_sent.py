@@ -13,42 +13,39 @@ import errno
 
 from nodes.transport.tcp import closing, opening
 from nodes.transport.tcp.connection import Connection
-from nodes.transport.tcp.sequence import wrap
 from nodes.transport.tcp.states import Trigger
 from nodes.wire import tcp
 from nodes.wire.tcp import Segment
 
 
-def receive(c: Connection, segment: Segment, now: int) -> Segment | None:
-    """RFC 9293 section 3.10.7.3. Returns what of the segment is left for the state after it."""
+def receive(c: Connection, segment: Segment, now: int) -> bool:
+    """RFC 9293 section 3.10.7.3. True where text or a FIN is left for the state after it."""
     flags = segment.flags
     acceptable = bool(flags & tcp.ACK) and opening.acknowledges_syn(c, segment)
     if flags & tcp.ACK and not acceptable:
         if not flags & tcp.RST:
             c.layer.answer_reset(c.key, segment.acknowledgment, now)
-        return None
+        return False
     if flags & tcp.RST:
         if acceptable:
             c.layer.counters.attempt_fails += 1
             c.lost(errno.ECONNREFUSED, "connection refused", Trigger.RESET_RECEIVED, now)
-        return None
+        return False
     if not flags & tcp.SYN:
-        return None
+        return False
     opening.take_syn(c, segment, now)
     if not acceptable:  # both called at once (RFC 9293 section 3.5, MUST-10)
         c.ecn = c.ecn and flags & (tcp.ECE | tcp.CWR) == tcp.ECE | tcp.CWR
         c.move(Trigger.SYN_RECEIVED, now)
         opening.send_syn(c, now)
-        return None
+        return False
     c.ecn = c.ecn and flags & (tcp.ECE | tcp.CWR) == tcp.ECE
     opened(c, segment, c.irs, c.snd_nxt, now)
     c.move(Trigger.SYN_ACK_RECEIVED, now)
     c.acknowledge_now()
     closing.close_if_wanted(c, now)
     c.wake()
-    if segment.payload or flags & tcp.FIN:
-        return segment._replace(sequence=wrap(segment.sequence + 1), flags=flags & ~tcp.SYN)
-    return None
+    return bool(segment.payload or flags & tcp.FIN)
 
 
 def opened(c: Connection, segment: Segment, sequence: int, acknowledgment: int, now: int) -> None:

@@ -87,7 +87,7 @@ class TimeWait:
             return True  # PAWS
         if flags & tcp.FIN and flags & tcp.ACK and end == self.rcv_nxt:
             self.expires = now + self.lifetime
-            return True
+            return Trigger.FIN_RECEIVED
         inside = self.rcv_nxt <= sequence <= edge if sequence == end else self.rcv_nxt < end and sequence < edge
         if flags & tcp.SYN or not inside:
             return True
