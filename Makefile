@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
                 procps util-linux curl nmap openssh-server openssh-client
-BENCH_PACKAGES := mininet bridge-utils iperf3
+BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping
 
 .PHONY: setup system-packages bench-packages test check lint types unit system demo bench clean
 

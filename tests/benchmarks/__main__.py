@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import bring_up, forwarding, machine, udp_echo
+from tests.benchmarks import (
+    bring_up,
+    forwarding,
+    machine,
+    tcp_bulk,
+    tcp_connections,
+    tcp_frames,
+    tcp_latency,
+    tcp_segments,
+    udp_echo,
+)
 from tests.benchmarks.settings import Settings
 from tests.benchmarks.tables import Report, markdown
 
@@ -17,21 +28,29 @@ BENCHMARKS: dict[str, tuple[Callable[[Settings], Report], str]] = {
     "bring_up": (bring_up.run, "N hosts on a switch until all answer, beside Mininet (10 minutes)"),
     "forwarding": (forwarding.run, "frames/s through our switch and router, beside the kernel's (5 minutes)"),
     "udp_echo": (udp_echo.run, "UDP requests/s, round trip times, datagrams/s, beside the kernel (2 minutes)"),
+    "tcp_bulk": (tcp_bulk.run, "one TCP stream on links with offload, beside iperf3 (5 minutes)"),
+    "tcp_frames": (tcp_frames.run, "the same in frames of 1500 octets, with loss, beside pmd-pytcp (12 minutes)"),
+    "tcp_latency": (tcp_latency.run, "ping, TCP requests/s and their latencies, beside the kernel (3 minutes)"),
+    "tcp_connections": (tcp_connections.run, "connections/s, and 10,000 idle ones, beside the kernel (3 minutes)"),
+    "tcp_segments": (tcp_segments.run, "two stacks in one process: segments/s, idle connections (2 minutes)"),
 }
 
 
 def main() -> int:
     arguments = _parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # labs are taken down on the way
     facts = machine.describe()
     reports, busy = [], []
     with tempfile.TemporaryDirectory(prefix="layerlab-bench-") as scratch:
-        settings = Settings(Path(scratch), quick=arguments.quick)
+        settings = Settings(Path(scratch), quick=arguments.quick, pytcp=not arguments.without_pytcp)
         for name in arguments.names or BENCHMARKS:
             busy.append(machine.busy_cores())
             report = BENCHMARKS[name][0](settings)
             reports.append(report)
             for table in report.tables:
                 print(f"\n{markdown(table)}", flush=True)
+            for failure in report.failures:
+                print(f"{name}: {failure}", file=sys.stderr, flush=True)
     busy.append(machine.busy_cores())
     print(f"\nMachine: {machine.sentence(facts, busy)}")
     result = {
@@ -46,15 +65,16 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    listing = "\n".join(f"  {name:<12}{text}" for name, (_, text) in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:<17}{text}" for name, (_, text) in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description="Measure Layerlab beside Mininet and the Linux kernel.",
+        description="Measure Layerlab beside Mininet, the Linux kernel and pmd-pytcp.",
         epilog=f"benchmarks:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="all without one")
     parser.add_argument("--quick", action="store_true", help="one short round of the smallest sizes")
+    parser.add_argument("--without-pytcp", action="store_true", help="do not install and measure pmd-pytcp")
     parser.add_argument(
         "--json", type=Path, default=Path("benchmarks.json"), metavar="FILE", help="every sample (%(default)s)"
     )

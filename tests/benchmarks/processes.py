@@ -61,7 +61,7 @@ def survivors(processes: Iterable[Process]) -> list[Process]:
 
 def cpu_seconds(processes: Iterable[Process]) -> float:
     """CPU time of processes, user and system, with the children that they have waited for."""
-    return sum(_clock(process.pid) + process.reaped for process in processes)
+    return sum(cpu_clock(process.pid) + process.reaped for process in processes)
 
 
 def pss(processes: Iterable[Process]) -> int:
@@ -77,7 +77,8 @@ def _is_alive(then: Process, now: Process | None) -> bool:
     return now is not None and now.started == then.started and now.state != "Z"
 
 
-def _clock(pid: int) -> float:
+def cpu_clock(pid: int) -> float:
+    """CPU time (s) of one process, user and system; 0 where it has ended."""
     try:
         return time.clock_gettime(~pid << 3 | _CPU_CLOCK_OF_PROCESS)
     except OSError:  # it has ended since it was listed
