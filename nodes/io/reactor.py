@@ -14,7 +14,8 @@ missing.
 
 Deadlines come in two forms. `set_deadline` is the one of the stack, which already knows its earliest timer; it
 moves with every frame, mostly to later. Moving it later costs no system call: the timer fires at the old time, finds
-nothing due, and is set again. `call_at` is for the few others, and keeps a heap.
+nothing due, and is set again. One that is past already needs no timer: descriptors get a look, then it is called.
+`call_at` is for the few others, and keeps a heap.
 
 Signals arrive through `signal.set_wakeup_fd`: the interpreter writes their numbers into a socket the loop watches, so
 that a callback for a signal runs between two others and never inside one.
@@ -72,6 +73,7 @@ class Reactor:
         self._masks: dict[int, int] = {}
         self._calls: list[Handle] = []
         self._deadline: int | None = None
+        self._due = False
         self._running = False
         self._signals: dict[int, Callback] = {}
         self._replaced: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -125,7 +127,8 @@ class Reactor:
     def set_deadline(self, deadline: int | None) -> None:
         """Call `on_deadline` at `deadline` (ns); None: never. Cheap enough for every frame."""
         self._deadline = deadline
-        if deadline is not None:
+        self._due = deadline is not None and deadline <= self.clock()
+        if deadline is not None and not self._due:
             self._arm(deadline)
 
     def call_at(self, deadline: int, callback: Callback) -> Handle:
@@ -142,9 +145,12 @@ class Reactor:
             self._timer.set(deadline)
 
     def _fire(self) -> None:
-        if not self._timer.acknowledge():
-            return
+        if self._timer.acknowledge():
+            self._expire()
+
+    def _expire(self) -> None:
         now = self.clock()
+        self._due = False
         try:
             if self._deadline is not None and self._deadline <= now:
                 self._deadline = None
@@ -152,7 +158,8 @@ class Reactor:
                     self.on_deadline()
             self._call_due(now)
         finally:
-            for deadline in (self._deadline, self._calls[0].deadline if self._calls else None):
+            own = None if self._due else self._deadline
+            for deadline in (own, self._calls[0].deadline if self._calls else None):
                 if deadline is not None:
                     self._arm(deadline)
 
@@ -202,7 +209,8 @@ class Reactor:
         timer = self._timer.fileno()
         while True:
             fired = False
-            for descriptor, events in poll():
+            due = self._due
+            for descriptor, events in poll(0 if due else -1):
                 if descriptor == timer:
                     fired = True
                     continue
@@ -215,8 +223,10 @@ class Reactor:
                     return
             if fired:
                 self._fire()
-                if self._stopped():
-                    return
+            if due and self._due:
+                self._expire()
+            if (fired or due) and self._stopped():
+                return
 
     def _stopped(self) -> bool:
         return not self._running

@@ -294,3 +294,38 @@ def test_what_arrived_comes_before_what_is_due(reactor: Reactor, pair: tuple[soc
     pair[1].send(b"arrival")
     reactor.run()
     assert order == ["arrival", "deadline"]
+
+
+def test_a_deadline_that_is_past_needs_no_timer(reactor: Reactor, pair: tuple[socket.socket, socket.socket]) -> None:
+    """Turn follows turn, and descriptors have theirs in between."""
+    guard(reactor)
+    order: list[str] = []
+
+    def turn() -> None:
+        order.append("turn")
+        if len(order) == 2:
+            pair[1].send(b"x")
+        if len(order) == 6:
+            reactor.stop()
+        else:
+            reactor.set_deadline(1)
+
+    def read() -> None:
+        order.append(pair[0].recv(10).decode())
+
+    reactor.on_deadline = turn
+    reactor.add(pair[0].fileno(), read)
+    reactor.set_deadline(1)
+    reactor.run()
+    assert order == ["turn", "turn", "x", "turn", "turn", "turn"]
+
+
+def test_a_deadline_moved_from_past_to_future_is_kept(reactor: Reactor) -> None:
+    guard(reactor)
+    called: list[int] = []
+    reactor.on_deadline = stopping(reactor, lambda: called.append(monotonic_ns()))
+    reactor.set_deadline(1)
+    later = monotonic_ns() + 2 * MILLISECOND
+    reactor.set_deadline(later)
+    reactor.run()
+    assert called and called[0] >= later
