@@ -116,8 +116,8 @@ def _wait_until_undone(link: socket.socket) -> None:
 
 
 def _follow(link: socket.socket, run: Run, progress: Progress) -> None:
-    """Read what the supervisor says until it says `up` or fails."""
-    with link.makefile("rb") as lines:
+    """Read what the supervisor says until it says `up` or fails. One that is killed may reset the link."""
+    with link.makefile("rb") as lines, contextlib.suppress(ConnectionError):
         for line in lines:
             message = json.loads(line)
             if "up" in message:
