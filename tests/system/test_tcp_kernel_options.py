@@ -155,11 +155,12 @@ def test_our_cookies(net: Net, timestamps: str) -> None:
 
 def test_tshark_finds_nothing_wrong(net: Net, needs: Needs, tmp_path: Path) -> None:
     """J-5: handshakes, bulk both ways, echo, half-close, a refused connection, a reset: no frame of ours makes tshark's
-    analysis say so much as a warning, and none is a retransmission, a duplicate acknowledgment or the like."""
+    analysis say so much as a warning, and none is a retransmission, a duplicate acknowledgment or the like. Without
+    tail loss probes: a machine that is busy for 10 ms draws them, and tshark calls them retransmissions."""
     needs("tshark", "tcpdump")
     path = tmp_path / "capture.pcap"
     with net.capture("k", path):
-        host = net.ours()
+        host = net.ours("--set", "rack=false")
         for program in ("echo 7", "sink 9", f"bytes 19 {5 * MB}"):
             host.start(program)
         with net.connect(9) as client:

@@ -24,6 +24,8 @@ class TcpCounters:
     retransmitted_segments: int = 0
     retransmitted_octets: int = 0
     timeouts: int = 0
+    tail_loss_probes: int = 0
+    """With old data; they count as retransmitted too."""
     probes: int = 0
     keepalives: int = 0
     predicted: int = 0

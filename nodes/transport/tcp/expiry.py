@@ -100,6 +100,7 @@ def _tail_loss_probe(c: Connection, recovery: LossRecovery, now: int) -> None:
         end = c.data_end if segment.end == c.fin_sequence else segment.end  # the FIN goes along
         output.send_range(c, segment.start, end, now, "probe")
         recovery.probe_sent(now, new_data=False)
+        c.layer.counters.tail_loss_probes += 1
         c.layer.counters.retransmitted_segments += 1
         c.layer.counters.retransmitted_octets += segment.end - segment.start
 
