@@ -21,7 +21,7 @@ from nodes.application.base import Node, Part, Reports, nanoseconds, resolve
 from nodes.errors import StackError
 from nodes.transport.tcp.socket import TcpSocket
 from nodes.units import SECOND, earliest
-from nodes.wire.addresses import ANY, Ip4, format_ip4
+from nodes.wire.addresses import ANY, Ip4, format_endpoint, format_ip4
 
 BUDGET = 2 << 20
 """Octets that an application takes or gives in one wake-up: some two milliseconds of work."""
@@ -275,7 +275,7 @@ class Sessions:
 
 def endpoint(place: tuple[Ip4, int]) -> str:
     """`10.0.0.1:80`"""
-    return f"{format_ip4(place[0])}:{place[1]}"
+    return format_endpoint(*place)
 
 
 REASONS = {

@@ -29,7 +29,7 @@ from nodes.transport.endpoint import Endpoint, Internet, check_destination
 from nodes.transport.ports import PortSpace
 from nodes.transport.udp_socket import Received, UdpSocket
 from nodes.wire import udp
-from nodes.wire.addresses import ANY, Ip4, format_ip4, is_multicast
+from nodes.wire.addresses import ANY, Ip4, format_endpoint, format_ip4, is_multicast
 from nodes.wire.checksum import Buffer
 
 __all__ = ["Received", "UdpLayer", "UdpSocket"]
@@ -327,7 +327,7 @@ class UdpLayer:
 
 
 def _name(address: Ip4, port: int) -> str:
-    return f"{format_ip4(address)}:{port}" if port else ""
+    return format_endpoint(address, port) if port else ""
 
 
 def _state(socket: UdpSocket) -> str:

@@ -58,6 +58,11 @@ def format_ip4(address: int) -> str:
     return ".".join(map(str, address.to_bytes(4, "big")))
 
 
+def format_endpoint(address: Ip4, port: int) -> str:
+    """`10.0.0.1:80`"""
+    return f"{format_ip4(address)}:{port}"
+
+
 def is_multicast(address: int) -> bool:
     """224.0.0.0/4, RFC 1112 section 4."""
     return address >> 28 == 0xE

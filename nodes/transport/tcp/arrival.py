@@ -143,7 +143,7 @@ def _check_sequence(c: Connection, a: Arrival, now: int) -> bool:
     if c.state is State.SYN_RCVD and c.listener is None and _completes_simultaneous_open(c, a):
         a.flags &= ~tcp.SYN
         a.sequence = rcv_nxt
-    if not _acceptable(a, rcv_nxt, edge):
+    if not _acceptable(c, a):
         return _unacceptable(c, a, now)
     timestamp = a.segment.options.timestamp
     if c.timestamps and timestamp is not None and a.sequence <= c.last_ack_sent:
@@ -157,11 +157,11 @@ def _check_sequence(c: Connection, a: Arrival, now: int) -> bool:
     return True
 
 
-def _acceptable(a: Arrival, rcv_nxt: int, edge: int) -> bool:
-    """The four cases of RFC 9293 section 3.4, and overlap with the window counts."""
-    if a.end == a.sequence:
-        return rcv_nxt <= a.sequence <= edge and not (a.flags & tcp.RST and rcv_nxt < a.sequence == edge)
-    return a.sequence < edge and a.end > rcv_nxt
+def _acceptable(c: Connection, a: Arrival) -> bool:
+    """The four cases of RFC 9293 section 3.4. The edge itself is for acknowledgments, not for resets."""
+    if a.flags & tcp.RST and c.rcv_nxt < a.sequence == c.window.edge:
+        return False
+    return c.window.acceptable(a.sequence, a.end - a.sequence)
 
 
 def _completes_simultaneous_open(c: Connection, a: Arrival) -> bool:
@@ -190,7 +190,7 @@ def _unacceptable(c: Connection, a: Arrival, now: int) -> bool:
     if a.flags & tcp.RST:
         return False  # RFC 5961 section 3.2
     if c.state is State.SYN_RCVD and a.flags & tcp.SYN and a.segment.sequence == wrap(c.irs):
-        c.ect = c.ect and a.flags & (tcp.ECE | tcp.CWR) == tcp.ECE | tcp.CWR
+        c.ect = c.ect and opening.asks_for_ecn(a.flags)
         opening.repeat_syn(c, now)  # the peer's SYN again: our SYN,ACK was lost
     else:
         c.receive_buffer.duplicated(a.sequence, min(c.rcv_nxt, a.sequence + len(a.data)))
@@ -253,9 +253,7 @@ def _check_acknowledgment(c: Connection, a: Arrival, now: int) -> bool:
     if ack < c.snd_una:
         return True  # old: its text may still be new
     opening.take_user_timeout(c, a.segment)
-    window = a.segment.window << c.snd_shift
-    duplicate = ack == c.snd_una and a.end == a.sequence and window == c.snd_wnd and c.snd_nxt > c.snd_una
-    progress.acknowledged(c, a.segment, ack, duplicate, now)
+    progress.acknowledged(c, a.segment, ack, a.end == a.sequence, now)
     progress.update_window(c, a.segment, a.sequence, ack, now)
     return not c.fin_acknowledged or closing.fin_acknowledged(c, a, now)
 

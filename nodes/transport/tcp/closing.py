@@ -17,17 +17,12 @@ from typing import TYPE_CHECKING
 
 from nodes.errors import DisconnectedError
 from nodes.transport.tcp import output
-from nodes.transport.tcp.states import State, Trigger
+from nodes.transport.tcp.states import RESETTABLE, State, Trigger
 from nodes.transport.tcp.timers import Timer
-from nodes.wire.addresses import format_ip4
 
 if TYPE_CHECKING:
     from nodes.transport.tcp.arrival import Arrival
     from nodes.transport.tcp.connection import Connection
-
-TELL_THE_PEER = frozenset({State.SYN_RCVD, State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT})
-"""States in which ABORT sends a reset (RFC 9293 section 3.10.5)."""
-
 
 # ------------------------------------------------------------------------------------------------------ what users ask
 
@@ -68,10 +63,9 @@ def close(c: Connection, now: int) -> None:
 
 def abort(c: Connection, now: int) -> None:
     """ABORT: reset the connection."""
-    if c.state in TELL_THE_PEER:
+    if c.state in RESETTABLE:
         output.send_reset(c, now)
-    where = f"{format_ip4(c.key.remote)}:{c.key.remote_port}"
-    c.end(Trigger.ABORT, DisconnectedError(f"{where}: aborted", errno=errno.ECONNABORTED), now)
+    c.lost(errno.ECONNABORTED, "aborted", Trigger.ABORT, now)
 
 
 # ------------------------------------------------------------------------------------------------- what segments bring
@@ -88,7 +82,7 @@ def reset(c: Connection, now: int) -> None:
             c.lost(errno.ECONNREFUSED, "connection refused", Trigger.RESET_RECEIVED, now)
         return
     counters.established_resets += 1
-    if c.state in TELL_THE_PEER:
+    if c.state in RESETTABLE:
         c.lost(errno.ECONNRESET, "connection reset by the peer", Trigger.RESET_RECEIVED, now)
     else:
         c.end(Trigger.RESET_RECEIVED, None, now)

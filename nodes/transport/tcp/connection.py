@@ -38,7 +38,6 @@ from nodes.transport.tcp.settings import SocketOptions
 from nodes.transport.tcp.states import State, Trigger, next_state
 from nodes.transport.tcp.timers import Timers
 from nodes.units import MILLISECOND, SECOND
-from nodes.wire.addresses import format_ip4
 
 DEFAULT_MSS = 536
 """What a peer takes that did not say (RFC 9293 MUST-15)."""
@@ -225,13 +224,7 @@ class Connection:
         key = self.key
         self.layer.trace(
             now,
-            ConnectionStateUpdated(
-                f"{format_ip4(key.local)}:{key.local_port}",
-                f"{format_ip4(key.remote)}:{key.remote_port}",
-                old.value,
-                new.value,
-                trigger,
-            ),
+            ConnectionStateUpdated(key.local_name, key.remote_name, old.value, new.value, trigger),
         )
 
     def end(self, trigger: Trigger, error: StackError | None, now: int) -> None:
@@ -251,8 +244,7 @@ class Connection:
 
     def lost(self, number: int, message: str, trigger: Trigger, now: int) -> None:
         """As `end`, with a DisconnectedError of this errno for the program."""
-        where = f"{format_ip4(self.key.remote)}:{self.key.remote_port}"
-        self.end(trigger, DisconnectedError(f"{where}: {message}", errno=number), now)
+        self.end(trigger, DisconnectedError(f"{self.key.remote_name}: {message}", errno=number), now)
 
     def wake(self) -> None:
         if self.owner is not None:

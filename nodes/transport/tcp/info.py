@@ -13,7 +13,7 @@ from nodes.transport.tcp.congestion.base import INFINITE
 from nodes.transport.tcp.connection import Connection
 from nodes.transport.tcp.counters import TcpCounters
 from nodes.transport.tcp.time_wait import TimeWait
-from nodes.wire.addresses import format_ip4
+from nodes.wire.addresses import format_endpoint
 
 if TYPE_CHECKING:
     from nodes.transport.tcp.listener import Listener
@@ -26,8 +26,8 @@ def describe(c: Connection, now: int) -> dict[str, object]:
     """One connection."""
     key = c.key
     values: dict[str, object] = {
-        "local": f"{format_ip4(key.local)}:{key.local_port}",
-        "remote": f"{format_ip4(key.remote)}:{key.remote_port}",
+        "local": key.local_name,
+        "remote": key.remote_name,
         "state": c.state.value,
         "age": now - c.opened_at,
         "segments_in": c.segments_in,
@@ -107,7 +107,7 @@ def describe_layer(
         "counters": {**asdict(counters), "drops": dict(counters.drops)},
         "listeners": [
             {
-                "local": f"{format_ip4(listener.address)}:{listener.port}",
+                "local": format_endpoint(listener.address, listener.port),
                 "backlog": listener.backlog,
                 "waiting": listener.ready,
                 "half_open": listener.half_open,
@@ -118,8 +118,8 @@ def describe_layer(
         "connections": [describe(connection, now) for connection in open_ones[:SNAPSHOT_LIMIT]],
         "time_waits": [
             {
-                "local": f"{format_ip4(record.key.local)}:{record.key.local_port}",
-                "remote": f"{format_ip4(record.key.remote)}:{record.key.remote_port}",
+                "local": record.key.local_name,
+                "remote": record.key.remote_name,
                 "expires_in": record.expires - now,
             }
             for record in waiting[:SNAPSHOT_LIMIT]

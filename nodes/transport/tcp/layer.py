@@ -44,7 +44,7 @@ from nodes.transport.tcp.timers import TimerQueue
 from nodes.transport.tcp.tracing import dropped, malformed, received
 from nodes.units import MILLISECOND, SECOND
 from nodes.wire import tcp
-from nodes.wire.addresses import ANY, Ip4, format_ip4
+from nodes.wire.addresses import ANY, Ip4, format_endpoint
 from nodes.wire.tcp import Segment
 
 SECRET_OCTETS = 32
@@ -232,8 +232,7 @@ class TcpLayer:
         del self._connections[record.key]
         del self._time_waits[record.key]
         self._timers.cancel(record)
-        key = record.key
-        local, remote = f"{format_ip4(key.local)}:{key.local_port}", f"{format_ip4(key.remote)}:{key.remote_port}"
+        local, remote = record.key.local_name, record.key.remote_name
         self.trace(now, ConnectionStateUpdated(local, remote, "time_wait", "closed", trigger.value))
 
     def allow_challenge(self, now: int) -> bool:
@@ -267,7 +266,7 @@ class TcpLayer:
     def offload_for(self, destination: Ip4) -> bool:
         return self.ip.offload_for(destination)
 
-    def transmit(self, connection: Connection, segment: bytes, now: int, *, ect: bool, segment_size: int) -> bool:
+    def transmit(self, connection: Connection, segment: bytes, now: int, *, ect: bool, segment_size: int) -> None:
         key, options = connection.key, connection.options
         try:
             self.ip.send(
@@ -285,8 +284,6 @@ class TcpLayer:
         except StackError as error:
             self.counters.out_errors += 1
             connection.soft_error = error
-            return False
-        return True
 
     def answer_reset(self, key: Key, sequence: int, now: int) -> None:
         """<SEQ=sequence><CTL=RST>."""
@@ -371,7 +368,7 @@ class TcpLayer:
             if (local, port, remote, remote_port) not in self._connections and self.ports.is_free(local, port):
                 return port
         raise LimitError(
-            f"all {count} dynamic ports are in use towards {format_ip4(remote)}:{remote_port}",
+            f"all {count} dynamic ports are in use towards {format_endpoint(remote, remote_port)}",
             errno=errno.EADDRNOTAVAIL,
             hint="connections in TIME_WAIT count; let the peer close first, or shorten the MSL",
         )

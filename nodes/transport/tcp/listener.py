@@ -22,13 +22,12 @@ from nodes.transport.tcp import arrival, opening, output
 from nodes.transport.tcp.connection import DEFAULT_MSS, Connection
 from nodes.transport.tcp.cookies import decode_timestamp, encode_timestamp
 from nodes.transport.tcp.receive_window import scale_for
-from nodes.transport.tcp.segment_size import HEADERS, MINIMUM_MSS
 from nodes.transport.tcp.services import Key
 from nodes.transport.tcp.settings import SocketOptions
 from nodes.transport.tcp.states import State, Trigger
 from nodes.units import MILLISECOND, SECOND
 from nodes.wire import tcp, tcp_options
-from nodes.wire.addresses import Ip4, format_ip4
+from nodes.wire.addresses import Ip4, format_endpoint
 from nodes.wire.tcp import Segment
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Listener:
     def _change(self, regime: str, trigger: str, now: int) -> None:
         if regime != self._regime:
             old, self._regime = self._regime, regime
-            self._layer.trace(now, ListenerUpdated(f"{format_ip4(self.address)}:{self.port}", old, regime, trigger))
+            self._layer.trace(now, ListenerUpdated(format_endpoint(self.address, self.port), old, regime, trigger))
 
     # -------------------------------------------------------------------------------------- for connections: `Origin`
 
@@ -151,7 +150,7 @@ class Listener:
         iss = layer.cookies.make(key, segment.sequence, mss, now)
         stamped = settings.timestamps and options.timestamp is not None
         sack = stamped and settings.sack and options.sack_permitted
-        ecn = stamped and settings.ecn and segment.flags & (tcp.ECE | tcp.CWR) == tcp.ECE | tcp.CWR
+        ecn = stamped and settings.ecn and opening.asks_for_ecn(segment.flags)
         shift = options.window_scale if stamped and settings.window_scale else None
         timestamp = None
         if stamped and options.timestamp is not None:
@@ -159,7 +158,7 @@ class Listener:
             peer_shift = None if shift is None else min(shift, opening.MAXIMUM_SHIFT)
             timestamp = (encode_timestamp(clock, peer_shift, sack, ecn), options.timestamp[0])
         scale = None if shift is None else scale_for(self._options.receive_limit)
-        ours = min(max(layer.link_mtu(key.remote) - HEADERS, MINIMUM_MSS), self._options.mss or 0xFFFF)
+        ours = opening.announced_mss(layer, key.remote, self._options)
         answer = tcp.build(
             key.local,
             key.remote,

@@ -28,11 +28,14 @@ from nodes.transport.tcp.receive_window import ReceiveWindow, scale_for
 from nodes.transport.tcp.recovery import LossRecovery
 from nodes.transport.tcp.segment_size import HEADERS, MINIMUM_MSS, effective_mss, initial_window
 from nodes.transport.tcp.sequence import unwrap
+from nodes.transport.tcp.services import Layer
+from nodes.transport.tcp.settings import SocketOptions
 from nodes.transport.tcp.states import State, Trigger
 from nodes.transport.tcp.timers import Timer
 from nodes.transport.tcp.tracing import ConnectionTrace
 from nodes.units import SECOND
 from nodes.wire import tcp, tcp_options
+from nodes.wire.addresses import Ip4
 from nodes.wire.tcp import Segment
 
 MAXIMUM_SHIFT = 14
@@ -50,25 +53,29 @@ def connect(c: Connection, now: int) -> None:
 
 def receive_syn(c: Connection, segment: Segment, now: int) -> None:
     """A SYN for a listener: passive OPEN. The caller has set `listener`."""
-    c.layer.counters.passive_opens += 1
-    c.state = State.LISTEN  # as the copy of a listener that it is
-    c.ecn = c.ecn and segment.flags & (tcp.ECE | tcp.CWR) == tcp.ECE | tcp.CWR
-    take_syn(c, segment, now)
-    c.snd_nxt = c.iss + 1
-    c.move(Trigger.SYN_RECEIVED, now)
+    _take_first_syn(c, segment, now)
     c.syn_sent_at = now
     send_syn(c, now)
 
 
 def restore(c: Connection, segment: Segment, now: int) -> None:
     """A SYN that was answered by a cookie, as far as the cookie tells: as `receive_syn`, without an answer."""
+    _take_first_syn(c, segment, now)
+    c.syn_sent_at = None  # nobody knows when the cookie left
+
+
+def _take_first_syn(c: Connection, segment: Segment, now: int) -> None:
     c.layer.counters.passive_opens += 1
-    c.state = State.LISTEN
-    c.ecn = c.ecn and bool(segment.flags & tcp.ECE)
+    c.state = State.LISTEN  # as the copy of a listener that it is
+    c.ecn = c.ecn and asks_for_ecn(segment.flags)
     take_syn(c, segment, now)
     c.snd_nxt = c.iss + 1
-    c.syn_sent_at = None  # nobody knows when the cookie left
     c.move(Trigger.SYN_RECEIVED, now)
+
+
+def asks_for_ecn(flags: int) -> bool:
+    """Of a SYN (RFC 3168 section 6.1.1)."""
+    return flags & (tcp.ECE | tcp.CWR) == tcp.ECE | tcp.CWR
 
 
 def take_syn(c: Connection, segment: Segment, now: int) -> None:
@@ -84,7 +91,7 @@ def take_syn(c: Connection, segment: Segment, now: int) -> None:
     if c.timestamps and options.timestamp is not None:
         c.ts_recent, c.ts_recent_at = options.timestamp[0], now
     c.receive_buffer = ReceiveBuffer(c.irs + 1, c.receive_capacity(0))
-    mss = announced_mss(c)
+    mss = announced_mss(c.layer, c.key.remote, c.options)
     c.window = ReceiveWindow(c.receive_buffer, shift=c.rcv_shift, mss=mss)
     c.acks = AckPolicy(mss, c.layer.settings.delayed_ack, c.layer.settings.quick_acks)
     take_user_timeout(c, segment)
@@ -160,10 +167,9 @@ def repeat_syn(c: Connection, now: int) -> None:
     output.emit_syn(c, flags, syn_options(c, now), now)
 
 
-def announced_mss(c: Connection) -> int:
+def announced_mss(layer: Layer, remote: Ip4, options: SocketOptions) -> int:
     """What we take: as much as the link carries (MUST-67), or what the program wants."""
-    mss = max(c.layer.link_mtu(c.key.remote) - HEADERS, MINIMUM_MSS)
-    return min(mss, 0xFFFF) if c.options.mss is None else min(mss, c.options.mss)
+    return min(max(layer.link_mtu(remote) - HEADERS, MINIMUM_MSS), options.mss or 0xFFFF)
 
 
 def syn_options(c: Connection, now: int) -> bytes:
@@ -173,7 +179,8 @@ def syn_options(c: Connection, now: int) -> bytes:
     told = None
     if c.options.exchange_user_timeout and c.options.user_timeout is not None:
         told = min(-(-c.options.user_timeout // SECOND), tcp_options.LARGEST_TIMEOUT)  # 0 is reserved
-    return tcp_options.build_syn(announced_mss(c), scale, c.sack, timestamp, told)
+    mss = announced_mss(c.layer, c.key.remote, c.options)
+    return tcp_options.build_syn(mss, scale, c.sack, timestamp, told)
 
 
 def _patience_ends(c: Connection) -> int:

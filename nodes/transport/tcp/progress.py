@@ -19,14 +19,14 @@ _HALF = 1 << 31
 _MASK = 0xFFFF_FFFF
 
 
-def acknowledged(c: Connection, segment: Segment, ack: int, duplicate: bool, now: int) -> None:
-    """SND.UNA =< SEG.ACK =< SND.NXT: what the recovery, the send buffer and the program make of it."""
+def acknowledged(c: Connection, segment: Segment, ack: int, empty: bool, now: int) -> None:
+    """SND.UNA =< SEG.ACK =< SND.NXT: what the recovery, the send buffer and the program make of it. `empty`:
+    the segment has neither text nor FIN."""
     recovery = c.recovery
     assert recovery is not None
     una = c.snd_una
     options = segment.options
-    if duplicate and (c.snd_nxt == una or segment.window << c.snd_shift != c.snd_wnd):
-        duplicate = False
+    duplicate = empty and ack == una < c.snd_nxt and segment.window << c.snd_shift == c.snd_wnd  # RFC 5681 section 2
     sacks = _sack_ranges(c, segment) if options.sack and c.sack else ()
     delay = None
     if c.timestamps and options.timestamp is not None:
@@ -37,7 +37,7 @@ def acknowledged(c: Connection, segment: Segment, ack: int, duplicate: bool, now
         ack,
         sacks,
         now,
-        duplicate=duplicate and ack == una,
+        duplicate=duplicate,
         echo_delay=delay,
         ece=c.ecn and bool(segment.flags & tcp.ECE),
         limited=limited,

@@ -211,8 +211,8 @@ class ReceiveBuffer:
         """The blocks of an acknowledgment, at most `count`: the DSACK block if one is due, then the SACK blocks."""
         duplicate = self.take_duplicate()
         if duplicate is None or count <= 0:
-            return list(islice(self._ends.items(), count))
-        return [duplicate, *islice(self._ends.items(), count - 1)]
+            return self.sack_blocks(count)
+        return [duplicate, *self.sack_blocks(count - 1)]
 
     @property
     def ranges(self) -> int:

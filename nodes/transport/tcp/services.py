@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from nodes.trace.events import Tracer
 from nodes.transport.tcp.counters import TcpCounters
 from nodes.transport.tcp.settings import TcpSettings
-from nodes.wire.addresses import Ip4, format_ip4
+from nodes.wire.addresses import Ip4, format_endpoint
 from nodes.wire.tcp import Segment
 
 if TYPE_CHECKING:
@@ -24,7 +24,16 @@ class Key(NamedTuple):
     remote_port: int
 
     def __str__(self) -> str:
-        return f"{format_ip4(self.local)}:{self.local_port} {format_ip4(self.remote)}:{self.remote_port}"
+        return f"{self.local_name} {self.remote_name}"
+
+    @property
+    def local_name(self) -> str:
+        """`10.0.0.1:80`"""
+        return format_endpoint(self.local, self.local_port)
+
+    @property
+    def remote_name(self) -> str:
+        return format_endpoint(self.remote, self.remote_port)
 
 
 class Owner(Protocol):
@@ -99,6 +108,6 @@ class Layer(Protocol):
         """Whether the link cuts segments and computes checksums."""
         ...
 
-    def transmit(self, connection: Connection, segment: bytes, now: int, *, ect: bool, segment_size: int) -> bool:
-        """False where the internet layer could not take it."""
+    def transmit(self, connection: Connection, segment: bytes, now: int, *, ect: bool, segment_size: int) -> None:
+        """What the internet layer cannot take is lost, like any segment."""
         ...

@@ -71,6 +71,8 @@ class TcpSettings:
 
 DEFAULTS = TcpSettings()
 
+_TYPES = {item.name: type(item.default) for item in fields(TcpSettings)}
+
 _LONGEST = 1_000_000 * SECOND
 _LARGEST = 1 << 30
 
@@ -119,13 +121,12 @@ def settings_from(values: Mapping[str, str | int | float | bool]) -> TcpSettings
 
 
 def _checked(name: str, value: str | float | bool) -> str | int | bool:
-    types = {item.name: type(item.default) for item in fields(TcpSettings)}
-    if name not in types:
-        raise MisuseError(f"there is no TCP setting {name!r}", hint=f"known are {', '.join(sorted(types))}")
+    if name not in _TYPES:
+        raise MisuseError(f"there is no TCP setting {name!r}", hint=f"known are {', '.join(sorted(_TYPES))}")
     if name in TIMES and type(value) in (int, float) and math.isfinite(float(value)):
         value = round(float(value) * SECOND)
-    if type(value) is not types[name]:
-        raise MisuseError(f"TCP setting {name}: {value!r} is not of type {types[name].__name__}")
+    if type(value) is not _TYPES[name]:
+        raise MisuseError(f"TCP setting {name}: {value!r} is not of type {_TYPES[name].__name__}")
     if name in BOUNDS and isinstance(value, int):
         lowest, highest = BOUNDS[name]
         if not lowest <= value <= highest:

@@ -157,14 +157,14 @@ _ENDS = {
     Trigger.KEEP_ALIVE_EXPIRED: SYNCHRONIZED - {State.TIME_WAIT},
     Trigger.UNREACHABLE: _OPENING,
 }
-_RESETS = frozenset({State.SYN_RCVD, State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT})
+RESETTABLE = frozenset({State.SYN_RCVD, State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSE_WAIT})
 """The states in which ABORT tells the peer (RFC 9293 section 3.10.5)."""
 
 EDGES = (
     *_FIGURE_5,
     *_SHORTCUTS,
     *(
-        Edge(state, trigger, "RST" if trigger is Trigger.ABORT and state in _RESETS else "", State.CLOSED)
+        Edge(state, trigger, "RST" if trigger is Trigger.ABORT and state in RESETTABLE else "", State.CLOSED)
         for trigger, states in _ENDS.items()
         for state in State
         if state in states

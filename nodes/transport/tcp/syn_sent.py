@@ -35,7 +35,7 @@ def receive(c: Connection, segment: Segment, now: int) -> bool:
         return False
     opening.take_syn(c, segment, now)
     if not acceptable:  # both called at once (RFC 9293 section 3.5, MUST-10)
-        c.ecn = c.ecn and flags & (tcp.ECE | tcp.CWR) == tcp.ECE | tcp.CWR
+        c.ecn = c.ecn and opening.asks_for_ecn(flags)
         c.move(Trigger.SYN_RECEIVED, now)
         opening.send_syn(c, now)
         return False
