@@ -61,6 +61,7 @@ class Agent:
         self._server = ControlServer(listener, self.reactor, self.methods.handle, name=f"{config.lab}/{config.name}")
         self._sockets: list[PacketSocket] = []
         self._ports = {interface.name: number for number, interface in enumerate(config.interfaces)}
+        self._ports_up: set[int] = set()
         self._listens = config.stack == "kernel"
         self._ended = False
         if config.stack == "layerlab":
@@ -77,8 +78,6 @@ class Agent:
             self.runner = ApplicationRunner(self.device, self.trace, self.methods.ring)
             for application in self.config.applications:
                 self.runner.start(application.kind, application.options, now)
-        self._monitor = LinkMonitor()
-        self.reactor.add(self._monitor.fileno(), self._read_links)
 
     def _open_sockets(self) -> None:
         for port, interface in enumerate(self.config.interfaces):
@@ -86,6 +85,8 @@ class Agent:
             self._sockets.append(opened)
             read = self._listen if self._listens else self._read_frames
             self.reactor.add(opened.fileno(), partial(read, port))
+        self._monitor = LinkMonitor()
+        self.reactor.add(self._monitor.fileno(), self._read_links)
 
     def run(self) -> None:
         """Until `shutdown` is asked for, or SIGTERM comes."""
@@ -203,13 +204,18 @@ class Agent:
         )
 
     def _read_links(self) -> None:
-        """Carrier and MTU of interfaces: all at the start, then each change."""
+        """Carrier and MTU of interfaces: all at the start, then each change. One that comes up may be another than
+        before, of the same name: a link of a lab that runs can be opened for an impairment."""
         now = monotonic_ns()
         for link in self._monitor.receive():
             port = self._ports.get(link.interface)
-            if port is None or self.device is None:
+            if port is None:
                 continue
-            self.device.set_port(port, link.up, now)
+            if link.up and port not in self._ports_up:
+                self._sockets[port].bind_again()
+            (self._ports_up.add if link.up else self._ports_up.discard)(port)
+            if self.device is not None:
+                self.device.set_port(port, link.up, now)
             if isinstance(self.device, Stack):
                 self.device.set_mtu(port, link.mtu, now)
         self.pump(now)
@@ -221,4 +227,8 @@ class Agent:
         for opened in self._sockets:
             self.reactor.remove(opened.fileno())
             opened.close()
+        if self._sockets:
+            self.reactor.remove(self._monitor.fileno())
+            self._monitor.close()
         self._sockets.clear()
+        self._ports_up.clear()

@@ -6,14 +6,11 @@ as JSON. Addresses are text (`10.0.0.1/24`, `02:5a:00:00:00:01`); an agent parse
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
+
+from nodes import json_values
 
 PROTOCOL_VERSION = 1
 """Version of this contract and of the agent's control protocol (docs/control-protocol.md)."""
@@ -106,92 +103,11 @@ class NodeConfig:
 
 def to_json(config: NodeConfig) -> dict[str, Any]:
     """The configuration as values of JSON."""
-    return {item.name: _plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
-
-
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
+    return dict(json_values.encode(config))
 
 
 def from_json(data: object) -> NodeConfig:
     """The reverse of `to_json`. Raises ValueError for unknown or missing fields, wrong types and another version."""
     if isinstance(data, Mapping) and data.get("version") != PROTOCOL_VERSION:
         raise ValueError(f"contract version {data.get('version')}, this node speaks {PROTOCOL_VERSION}")
-    return _decode(NodeConfig, data, "node")
-
-
-_T = TypeVar("_T")
-
-
-def _decode(cls: type[_T], data: object, where: str) -> _T:
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{where}: {type(data).__name__}, an object expected")
-    described: Any = cls
-    hints = _hints(described)
-    unknown = [name for name in data if name not in hints]
-    if unknown:
-        raise ValueError(f"{where}: unknown field {unknown[0]!r}")
-    missing = [name for name in _required(described) if name not in data]
-    if missing:
-        raise ValueError(f"{where}: field {missing[0]!r} is missing")
-    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
-
-
-@functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
-    """The types of a class's fields, which take longer to find than to use: a plan has thousands of interfaces."""
-    return typing.get_type_hints(cls)
-
-
-@functools.cache
-def _required(cls: Any) -> list[str]:
-    absent = dataclasses.MISSING
-    return [item.name for item in dataclasses.fields(cls) if item.default is absent and item.default_factory is absent]
-
-
-def _value(hint: Any, value: object, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"{where}: {type(value).__name__}, a list expected")
-        return tuple(_value(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is Literal:
-        if value not in arguments:
-            raise ValueError(f"{where}: {value!r}, one of {', '.join(map(repr, arguments))} expected")
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return _union(arguments, value, where)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: {type(value).__name__}, an object expected")
-        return {_value(arguments[0], key, where): _value(arguments[1], value[key], f"{where}.{key}") for key in value}
-    if dataclasses.is_dataclass(hint):
-        return _decode(typing.cast("type[object]", hint), value, where)
-    return _scalar(hint, value, where)
-
-
-def _scalar(hint: type[Any], value: object, where: str) -> Any:
-    if hint is float and type(value) is int and abs(value) < 2**53:  # a float holds it exactly
-        return float(value)
-    if type(value) is not hint:
-        raise ValueError(f"{where}: {type(value).__name__}, {hint.__name__} expected")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where}: {value} is not a number of JSON")
-    return value
-
-
-def _union(arguments: tuple[Any, ...], value: object, where: str) -> Any:
-    if value is None and type(None) in arguments:
-        return None
-    if type(value) in arguments:
-        return _scalar(type(value), value, where)
-    for argument in arguments:
-        if dataclasses.is_dataclass(argument):
-            return _value(argument, value, where)
-    raise ValueError(f"{where}: {type(value).__name__} is not allowed here")
+    return json_values.decode(NodeConfig, data, "node")

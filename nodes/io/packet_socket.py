@@ -57,7 +57,8 @@ _VIEW = memoryview(_BUFFER)
 _STATISTICS = Struct("=II")  # struct tpacket_stats: packets, drops
 _TIMESTAMP = Struct("=qq")  # struct timespec, wall clock
 _TIMESTAMP_SPACE = socket.CMSG_SPACE(_TIMESTAMP.size)
-_DOWN = frozenset({errno.ENETDOWN, errno.ENXIO, errno.ENODEV})
+DOWN = frozenset({errno.ENETDOWN, errno.ENXIO, errno.ENODEV})
+"""What a socket says when its interface is down, or gone."""
 
 
 class HeardFrame(NamedTuple):
@@ -125,6 +126,16 @@ class PacketSocket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def bind_again(self) -> None:
+        """After the interface may have been replaced by another of its name: a socket whose interface is deleted hears
+        nothing more. Without effect where it is the same, or where it is gone again."""
+        try:
+            self._socket.bind((self.interface, ETH_P_ALL))
+        except OSError as error:
+            if error.errno not in DOWN:
+                raise
+            self.up = False
+
     def receive_batch(self, limit: int = 64) -> list[bytes]:
         """The frames that wait, at most `limit`; more may wait behind them. Empty: none, or the link is down."""
         frames: list[bytes] = []
@@ -139,7 +150,7 @@ class PacketSocket:
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno not in _DOWN:
+            if error.errno not in DOWN:
                 raise
             self.up = False
         if frames:
@@ -157,7 +168,7 @@ class PacketSocket:
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno not in _DOWN:
+            if error.errno not in DOWN:
                 raise
             self.up = False
         self.received += len(frames)
@@ -180,7 +191,7 @@ class PacketSocket:
         number = error.errno or 0
         name = errno.errorcode.get(number, str(number))
         self.not_sent[name] = self.not_sent.get(name, 0) + 1
-        if number in _DOWN:
+        if number in DOWN:
             self.up = False
         return False
 

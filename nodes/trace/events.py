@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
+from nodes.trace.link_events import LinkEvent
 from nodes.trace.tcp_events import TcpEvent
 from nodes.wire.addresses import Ip4, Mac, Prefix
 
@@ -369,6 +370,7 @@ Event: TypeAlias = (
     | DatagramSent
     | DatagramReceived
     | DatagramDropped
+    | LinkEvent
     | TcpEvent
 )
 
