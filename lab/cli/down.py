@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lab.cli.common import LAB_VARIABLE, which_lab
-from lab.cli.output import print_note
+from lab.cli.output import print_note, print_warning
 from lab.engine import registry
 from lab.engine.launch import bring_down
+from lab.engine.runs import Run
 
 
 def main(
@@ -21,5 +23,12 @@ def main(
     """End a lab: every node writes its state, then everything is taken away."""
     names = registry.running() if all_labs else [which_lab(lab, "`lab down NAME`, `lab down --all`")]
     for name in names:
-        run = bring_down(name)
-        print_note(f"lab {name} is down; its run is {run}")
+        run = Run(Path(bring_down(name)))
+        print_note(f"lab {name} is down; its run is {run.folder}")
+        for reason in _doubts(run):
+            print_warning(f"what was measured on links is not trustworthy: {reason}")
+
+
+def _doubts(run: Run) -> list[str]:
+    """Of the links' verdict. A run's folder may have been moved away while the lab ran."""
+    return list(run.facts().get("links", {}).get("reasons", ())) if run.folder.exists() else []

@@ -1,4 +1,4 @@
-"""`lab events`: what happened in the nodes, merged in the order of time."""
+"""`lab events`: what happened in the nodes and to the links, merged in the order of time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from lab.cli.output import print_note, terminal_width, wrapped
 from lab.engine.client import AgentClient, LabClient
 from lab.engine.runs import Run
 from lab.errors import NodeError, UserInputError
+from nodes.io.control import ControlError
 from nodes.trace.sqlog import read
 
 Row = tuple[float, str, dict[str, Any]]
 
 
 def main(
-    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Only these nodes.")] = None,
+    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Only these nodes, or links.")] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="PATTERN", help="Only events named so: `link:arp_*`.")
     ] = None,
@@ -79,37 +80,67 @@ def _details(data: dict[str, Any]) -> str:
 def _recorded(run: Run, nodes: list[str] | None) -> Iterator[Row]:
     folders = sorted((run.folder / "nodes").glob("*/trace.sqlog"))
     known = [path.parent.name for path in folders]
-    if not known:
+    links = [link.name for link in run.plan().links]
+    of_links = run.folder / "links" / "trace.sqlog"
+    if not known and not of_links.exists():
         raise UserInputError(f"run {run.name} has no traces", hint="`trace: state` in the topology makes nodes record")
     for node in nodes or ():
-        if node not in known:
-            raise UserInputError(f"run {run.name} has no trace of a node {node!r}", hint=f"it has {', '.join(known)}")
-    chosen = [path for path in folders if not nodes or path.parent.name in nodes]
-    return heapq.merge(*(_of_file(path) for path in chosen), key=lambda row: row[0])
+        if node not in known and node not in links:
+            hint = f"it has {', '.join(known)}"
+            raise UserInputError(f"run {run.name} has no trace of a node or link {node!r}", hint=hint)
+    rows = [_of_node(path) for path in folders if not nodes or path.parent.name in nodes]
+    if of_links.exists():
+        rows.append(row for row in _of_links(_of_file(of_links)) if not nodes or row[1] in nodes)
+    return heapq.merge(*rows, key=lambda row: row[0])
 
 
-def _of_file(path: Path) -> Iterator[Row]:
+def _of_file(path: Path) -> Iterator[dict[str, Any]]:
     for record in read(path):
         if not str(record.get("name", "trace:")).startswith("trace:"):  # the header and the end are not events
-            yield float(record["time"]), path.parent.name, record  # type: ignore[arg-type]
+            yield record
+
+
+def _of_node(path: Path) -> Iterator[Row]:
+    for record in _of_file(path):
+        yield float(record["time"]), path.parent.name, record
+
+
+def _of_links(records: Iterable[dict[str, Any]]) -> Iterator[Row]:
+    """Events of links stand under the name of their link."""
+    for record in records:
+        data = dict(record["data"])
+        name = data.pop("link", "links")
+        yield float(record["time"]), str(name), {**record, "data": data}
 
 
 def _live(client: LabClient, nodes: list[str] | None) -> Iterator[Row]:
     status = client.nodes()
+    links = [link["name"] for link in client.status()["links"]]
     for node in nodes or ():
-        if node not in status:
-            raise UserInputError(f"no node {node!r} in lab {client.lab}", hint=f"its nodes: {', '.join(status)}")
-    chosen = nodes or [row.name for row in status.values() if row.agent and row.state == "running"]
+        if node not in status and node not in links:
+            hint = f"its nodes: {', '.join(status)}"
+            raise UserInputError(f"no node or link {node!r} in lab {client.lab}", hint=hint)
+    agents = [row.name for row in status.values() if row.agent and row.state == "running"]
+    chosen = [name for name in agents if not nodes or name in nodes] + [name for name in links if name in (nodes or ())]
+    streams: list[Iterator[Row]] = []
     with ExitStack() as stack:
-        agents = [stack.enter_context(client.agent(node)) for node in chosen]
+        heard = [node for node in agents if not nodes or node in nodes]
+        streams += [_of_agent(stack.enter_context(client.agent(node))) for node in heard]
+        if not nodes or any(name in links for name in nodes):
+            streams.append(row for row in _of_links(client.follow_links()) if not nodes or row[1] in nodes)
         print_note(f"following {', '.join(chosen)}; Ctrl-C ends")
-        yield from _interleave(agents)
+        yield from _interleave(streams)
 
 
-def _interleave(agents: Iterable[AgentClient]) -> Iterator[Row]:
-    """Events of several agents as they come: one thread waits for each."""
+def _of_agent(agent: AgentClient) -> Iterator[Row]:
+    for event in agent.stream("follow", {}):
+        yield float(event["time"]), agent.node, event
+
+
+def _interleave(streams: Iterable[Iterator[Row]]) -> Iterator[Row]:
+    """Events of several streams as they come: one thread waits for each."""
     rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
-    threads = [threading.Thread(target=_forward, args=(agent, rows), daemon=True) for agent in agents]
+    threads = [threading.Thread(target=_forward, args=(stream, rows), daemon=True) for stream in streams]
     for thread in threads:
         thread.start()
     left = len(threads)
@@ -121,9 +152,9 @@ def _interleave(agents: Iterable[AgentClient]) -> Iterator[Row]:
             yield row
 
 
-def _forward(agent: AgentClient, rows: queue.SimpleQueue[Row | None]) -> None:
-    """Until the node ends, which is no error of this command."""
-    with contextlib.suppress(NodeError):
-        for event in agent.stream("follow", {}):
-            rows.put((float(event["time"]), agent.node, event))
+def _forward(stream: Iterator[Row], rows: queue.SimpleQueue[Row | None]) -> None:
+    """Until the node or the lab ends, which is no error of this command."""
+    with contextlib.suppress(NodeError, ControlError):
+        for row in stream:
+            rows.put(row)
     rows.put(None)

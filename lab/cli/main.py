@@ -39,6 +39,7 @@ COMMANDS = {
     "start": "Start a stopped node, or an application in a node.",
     "stop": "Stop a node, or an application in a node.",
     "link": "Take a link down, or up again.",
+    "impair": "Delay, lose, damage or slow a link's frames; show what it did.",
     "validate": "Check a topology file; create nothing.",
     "plan": "Print what would be built: addresses, routes, links.",
     "generate": "Print a topology of a known shape.",

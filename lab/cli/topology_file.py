@@ -12,14 +12,22 @@ from lab.model.load import load
 from lab.model.names import node_name
 from lab.plan.planner import make_plan
 from lab.plan.values import Plan
+from nodes.impairment import Executor
 
 
-def plan_of(path: Path, seed: int | None = None, *, name: str | None = None, quiet: bool = False) -> Plan:
-    """Load and check a topology. Warnings go to standard error."""
+def plan_of(
+    path: Path,
+    seed: int | None = None,
+    *,
+    name: str | None = None,
+    impair_by: Executor | None = None,
+    quiet: bool = False,
+) -> Plan:
+    """Load and check a topology; seed, name and executor replace the file's. Warnings go to standard error."""
     topology = load(path)
     if name is not None:
         topology = topology.model_copy(update={"name": checked_name(name)})
-    plan = make_plan(topology, seed)
+    plan = make_plan(topology, seed, impair_by)
     if not quiet:
         for warning in plan.warnings:
             print_warning(warning)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from lab.cli.common import JsonOption, SeedOption, TopologyArgument
 from lab.cli.output import counted, print_json, print_note
 from lab.cli.progress import progress_bar
+from lab.engine.client import LabClient
 from lab.engine.launch import SpareSupervisor, bring_up
 from lab.plan.values import Plan
 
@@ -25,6 +27,15 @@ def main(
     runs: Annotated[
         Path | None, typer.Option("--runs", metavar="FOLDER", help="Folder for the run.", show_default="./runs")
     ] = None,
+    impair: Annotated[
+        Literal["auto", "kernel", "relay"] | None,
+        typer.Option(
+            "--impair",
+            metavar="auto|kernel|relay",
+            help="Who carries impaired links: the kernel's netem, or our relay.",
+            show_default="the file's",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Build the network of a topology file and start every node.
@@ -33,13 +44,35 @@ def main(
     begun = time.monotonic()
     with SpareSupervisor() as spare, progress_bar() as progress:
         # The model takes as long to import as the supervisor's Python to start: they do so at the same time.
-        plan: Plan = importlib.import_module("lab.cli.topology_file").plan_of(topology, seed, name=name)
+        plan: Plan = importlib.import_module("lab.cli.topology_file").plan_of(
+            topology, seed, name=name, impair_by=impair
+        )
         run = bring_up(plan, topology.read_text(), progress, runs=runs, spare=spare)
+        impaired = _impaired(plan.lab) if any(link.impairment for link in plan.links) else []
     seconds = time.monotonic() - begun
     if json:
-        print_json({"lab": plan.lab, "run": str(run.folder), "nodes": len(plan.nodes), "seconds": round(seconds, 3)})
+        print_json(
+            {
+                "lab": plan.lab,
+                "run": str(run.folder),
+                "nodes": len(plan.nodes),
+                "seconds": round(seconds, 3),
+                "impaired": impaired,
+            }
+        )
         return
     print_note(
         f"lab {plan.lab} is up: {counted(len(plan.nodes), 'node')}, {counted(len(plan.links), 'link')}, {seconds:.1f} s"
     )
+    for by, reason, count in impaired:
+        print_note(f"{counted(count, 'impaired link')} carried by {by}: {reason}")
     print_note(f"it records to {run.folder}")
+
+
+def _impaired(lab: str) -> list[tuple[str, str, int]]:
+    """Who carries the impaired links, why, and how many."""
+    client = LabClient(lab)
+    links = client.status()["links"]
+    client.close()
+    found = Counter((link["impaired_by"], link["reason"]) for link in links if link["impaired_by"])
+    return [(by, reason, count) for (by, reason), count in found.items()]

@@ -10,10 +10,19 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from lab.host.links import Interface
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being made, how many are done, how many there are)."""
+
+
+class Epoch(NamedTuple):
+    """The instant that all times of a run count from: ns of the monotonic clock, and ns since 1970."""
+
+    monotonic: int
+    wall: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +72,14 @@ class Driver(Protocol):
         """The namespaces of a node."""
         ...
 
-    def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
-        """Take a link down or up, or change the MTU (octets of IP packet) of both ends; None leaves it as it is."""
+    def set_link(
+        self, link: str, *, up: bool | None = None, mtu: int | None = None, opened: bool | None = None
+    ) -> tuple[Interface, Interface] | None:
+        """Take a link down or up, or change the MTU (octets of IP packet) of both ends; None leaves it as it is.
+        `opened` makes it one with inner ends, which carry nothing until somebody moves the frames between them: its
+        nodes see the cable out and in again. Links that the plan impairs are opened from the start. Returns the inner
+        ends (those that face `a` and `b`), which are in the supervisor's network namespace; None for a link that is not
+        opened."""
         ...
 
     def node_state(self, node: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +90,29 @@ class LabClient:
     def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
         """Take a link down or up, or change its MTU; None leaves it as it is."""
         self._call("link", link=link, up=up, mtu=mtu)
+
+    def flap_link(self, link: str, *, down: int, every: int, times: int) -> None:
+        """Take a link down for `down` ns, at once and again each `every` ns, `times` times in all."""
+        self._call("flap", link=link, down=down, every=every, times=times)
+
+    def impair(
+        self, link: str, patch: Mapping[str, Any], *, directions: Sequence[str] = ("ab", "ba"), replace: bool = False
+    ) -> dict[str, Any]:
+        """Change what a link does to frames; `patch` as `nodes.impairment.encode_patch` makes it. Returns its state."""
+        return self._call("impair", link=link, patch=patch, directions=list(directions), replace=replace)[0]
+
+    def links(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """State and measurements of impaired links, or of those named, and the verdict over them."""
+        return self._call("links", links=list(names))[0]
+
+    def follow_links(self) -> Generator[dict[str, Any], None, dict[str, Any]]:
+        """Events of the links as they happen."""
+        stream = self._control.stream("follow", {})
+        try:
+            yield from stream
+        finally:
+            stream.close()
+        return stream.result
 
     def down(self) -> str:
         """Ask the supervisor to end the lab; returns the folder of the run."""

@@ -6,6 +6,7 @@ runs/<lab>-<time>/
   run.json            versions, driver, seed, start, end, outcome
   supervisor.log      what the supervisor had to say; normally empty
   nodes/<node>/       trace.sqlog, capture.pcapng, state.json of each node
+  links/              trace.sqlog: what was done to links; measured.json: what impaired ones did, and the verdict
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Run:
     def _begin(self, plan: Plan, driver: str, source: str) -> None:
         for node in plan.nodes:
             self._make(self.node_folder(node.name))
+        self._make(self.folder / "links")
         if source:
             self._write("topology.yml", source)
         self._write("supervisor.log", "")
@@ -86,10 +88,18 @@ class Run:
     def facts(self) -> dict[str, Any]:
         return self._read("run.json")
 
-    def finish(self, outcome: str, **more: object) -> None:
+    def finish(self, outcome: object, **more: object) -> None:
         """Write how the run ended: `down`, `failed`, `crashed`."""
         facts = {**self.facts(), "ended": timestamp(), "outcome": outcome, **more}
         self._write("run.json", json.dumps(facts, indent=1) + "\n")
+
+    def write_links(self, measured: dict[str, object]) -> None:
+        """What was measured on impaired links, and whether it can be trusted."""
+        self._write("links/measured.json", json.dumps(measured, indent=1) + "\n")
+
+    def links(self) -> dict[str, Any] | None:
+        """What `write_links` wrote; None for a run that impaired no link, or did not come to its end."""
+        return self._read("links/measured.json") if (self.folder / "links" / "measured.json").exists() else None
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / name

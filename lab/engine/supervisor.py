@@ -23,9 +23,11 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from lab.drivers.base import Driver, NodeExit
+from lab.drivers.base import Driver, Epoch, NodeExit
 from lab.drivers.netns.driver import NetnsDriver
 from lab.engine import registry
+from lab.engine.links_table import LinkTable
+from lab.engine.links_trace import LinksTrace
 from lab.engine.nodes_table import NodeTable
 from lab.engine.registry import Record
 from lab.engine.runs import Run
@@ -43,12 +45,14 @@ ANSWER_TIMEOUT = 30.0
 class Supervisor:
     """`starter` is the connection to the command that wants the lab; None once the lab is up."""
 
-    def __init__(self, plan: Plan, run: Run, driver: Driver, starter: socket.socket) -> None:
+    def __init__(self, plan: Plan, run: Run, driver: Driver, epoch: Epoch, starter: socket.socket) -> None:
         self.plan = plan
         self.run = run
         self.driver = driver
         self.nodes = NodeTable(plan, driver)
         self.reactor = Reactor()
+        self.links_trace = LinksTrace(plan.lab, run.folder, epoch, self.reactor)
+        self.links = LinkTable(plan, driver, run, epoch, self.links_trace, self.reactor)
         self._starter = starter
 
     def build(self) -> None:
@@ -56,6 +60,7 @@ class Supervisor:
         in the middle of whatever is going on."""
         self._watch_starter()
         self.driver.create(self._progress)
+        self.links.build()
         names = [node.name for node in self.plan.nodes]
         for number, name in enumerate(names, 1):
             self.nodes.start(name)
@@ -68,22 +73,27 @@ class Supervisor:
         """Until the lab goes down."""
         descriptor, read_exits = self.driver.exits()
         self.reactor.add(descriptor, lambda: self._note_exits(read_exits()))
-        methods = SupervisorMethods(self.plan, self.run, self.driver, self.nodes, self.reactor)
+        methods = SupervisorMethods(self)
         server = ControlServer(listener, self.reactor, methods.handle, name=self.plan.lab)
         for number in (signal.SIGTERM, signal.SIGHUP):
             self.reactor.add_signal(number, self.reactor.stop)
+        self.links.begin()
         self._hand_over()
         self.reactor.run()
         server.close()
 
-    def go_down(self, *, orderly: bool) -> None:
-        """Take everything away. When `orderly`, every agent is first asked to write its state and end; after a failure
-        nobody is, because what is left of the lab has to be gone at once."""
+    def go_down(self, *, orderly: bool) -> dict[str, object]:
+        """Take everything away. When `orderly`, every agent is first asked to write its state and end, and what was
+        measured on the links is written; after a failure neither is done, because what is left of the lab has to be
+        gone at once. Returns what is to be said of the links in run.json."""
         for number in (signal.SIGIO, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
+        verdict = None
         if orderly:
+            verdict = self.links.finish()
             self.nodes.shut_down_all()
         self.driver.destroy()
+        return {} if verdict is None else {"links": verdict}
 
     def _note_exits(self, exits: list[NodeExit]) -> None:
         for ended in exits:
@@ -141,14 +151,15 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
     except LabError:
         run.finish("failed")
         raise
-    driver: Driver = NetnsDriver(plan, run.folder)
+    epoch = Epoch(time.monotonic_ns(), time.time_ns())
+    driver: Driver = NetnsDriver(plan, run.folder, epoch)
     supervisor = None
-    ending: dict[str, str] = {"outcome": "failed"}
+    ending: dict[str, object] = {"outcome": "failed"}
     try:
         driver.enter()
         listener.listen(registry.BACKLOG)  # again, by the process that stays: its pid is what clients see
         registry.write_record(Record(lab, driver.name, str(run.folder), run.facts()["started"]), records)
-        supervisor = Supervisor(plan, run, driver, starter)
+        supervisor = Supervisor(plan, run, driver, epoch, starter)
         supervisor.build()
         supervisor.serve(listener)
         ending = {"outcome": "down"}
@@ -157,7 +168,7 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
         raise
     finally:
         if supervisor is not None:
-            supervisor.go_down(orderly=ending["outcome"] == "down")
+            ending |= supervisor.go_down(orderly=ending["outcome"] == "down")
         registry.remove_record(lab, records)
         run.finish(**ending)
 

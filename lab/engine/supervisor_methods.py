@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from lab.drivers.base import Driver
+from lab.engine.links_table import LinkTable
+from lab.engine.links_trace import LinksTrace
 from lab.engine.nodes_table import NodeTable
 from lab.engine.runs import Run
 from lab.errors import LabError, UserInputError
 from lab.plan.values import Plan
+from nodes import impairment
 from nodes.io.control import Request
 from nodes.io.reactor import Reactor
 from nodes.network.fragmentation import MINIMUM_MTU
@@ -23,16 +26,29 @@ from nodes.wire.ipv4 import MAXIMUM_LENGTH
 Method = Callable[[Request, Mapping[str, Any]], None]
 
 
-class SupervisorMethods:
-    """Serves one lab. `reactor` is the loop that ends when the lab is to go down."""
+class Served(Protocol):
+    """What there is to ask about. `reactor` is the loop that ends when the lab is to go down."""
 
-    def __init__(self, plan: Plan, run: Run, driver: Driver, nodes: NodeTable, reactor: Reactor) -> None:
-        self._plan = plan
-        self._run = run
-        self._driver = driver
-        self._nodes = nodes
-        self._reactor = reactor
-        self._links_down: set[str] = set()
+    plan: Plan
+    run: Run
+    driver: Driver
+    nodes: NodeTable
+    links: LinkTable
+    links_trace: LinksTrace
+    reactor: Reactor
+
+
+class SupervisorMethods:
+    """Serves one lab."""
+
+    def __init__(self, supervisor: Served) -> None:
+        self._plan = supervisor.plan
+        self._run = supervisor.run
+        self._driver = supervisor.driver
+        self._nodes = supervisor.nodes
+        self._links = supervisor.links
+        self._links_trace = supervisor.links_trace
+        self._reactor = supervisor.reactor
         self._methods: dict[str, Method] = {
             "status": self._status,
             "connect": self._connect,
@@ -41,6 +57,10 @@ class SupervisorMethods:
             "stop": self._stop,
             "start": self._start,
             "link": self._link,
+            "flap": self._flap,
+            "impair": self._impair,
+            "links": self._links_state,
+            "follow": self._follow,
             "down": self._down,
         }
 
@@ -73,8 +93,14 @@ class SupervisorMethods:
                 }
             )
         links = [
-            {"name": link.name, "ends": [str(link.a), str(link.b)], "up": link.name not in self._links_down}
-            for link in plan.links
+            {
+                "name": name,
+                "ends": [str(entry.plan.a), str(entry.plan.b)],
+                "up": entry.up,
+                "impaired_by": entry.executor.name if entry.executor is not None else None,
+                "reason": entry.reason,
+            }
+            for name, entry in self._links.entries.items()
         ]
         request.result(
             {
@@ -125,17 +151,43 @@ class SupervisorMethods:
 
     def _link(self, request: Request, params: Mapping[str, Any]) -> None:
         name, up, mtu = params["link"], params.get("up"), params.get("mtu")
-        names = [link.name for link in self._plan.links]
-        if name not in names:
-            raise UserInputError(f"no link {name!r} in this lab", hint=f"its links: {', '.join(names)}")
         if mtu is not None and not MINIMUM_MTU <= mtu <= MAXIMUM_LENGTH:
             raise UserInputError(
                 f"an MTU of {mtu} octets", hint=f"{MINIMUM_MTU} to {MAXIMUM_LENGTH} are possible (RFC 791)"
             )
-        self._driver.set_link(name, up=up, mtu=mtu)
-        if up is not None:
-            (self._links_down.discard if up else self._links_down.add)(name)
-        request.result({"link": name, "up": name not in self._links_down})
+        self._links.set_link(name, up=up, mtu=mtu, trigger="command")
+        request.result({"link": name, "up": self._links.entry(name).up})
+
+    def _flap(self, request: Request, params: Mapping[str, Any]) -> None:
+        self._links.flap(params["link"], params["down"], params["every"], params["times"])
+        request.result({"link": params["link"]})
+
+    def _impair(self, request: Request, params: Mapping[str, Any]) -> None:
+        """Merge a patch, as `asked` of the method `links` has it, or put it in the place of all."""
+        name = params["link"]
+        try:
+            patch = impairment.decode_patch(params["patch"])
+        except ValueError as error:
+            raise UserInputError(f"not an impairment: {error}") from None
+        self._links.impair(name, params["directions"], patch, "command", replace=params["replace"])
+        request.result(self._links.state(name))
+
+    def _links_state(self, request: Request, params: Mapping[str, Any]) -> None:
+        """What links are asked to do, and what they did; of all opened ones, or of those named."""
+        opened = [name for name, entry in self._links.entries.items() if entry.executor is not None]
+        states = {name: self._links.state(name) for name in params.get("links") or opened}
+        request.result({"links": states, "verdict": self._links.verdict(states)})
+
+    def _follow(self, request: Request, _: Mapping[str, Any]) -> None:
+        """Events of the links, as they happen, until cancelled."""
+        listener = request.event
+        self._links_trace.follow(listener)
+
+        def end() -> None:
+            self._links_trace.unfollow(listener)
+            request.result({})
+
+        request.on_cancel = end
 
     def _down(self, request: Request, _: Mapping[str, Any]) -> None:
         """Answer, then end: the caller waits for the supervisor's own end."""

@@ -73,6 +73,12 @@ def read_links(netlink: Netlink) -> list[Link]:
     return [_link(message) for message in netlink.dump(request)]
 
 
+def read_link(netlink: Netlink, index: int) -> Link:
+    """One interface. Raises NetlinkError, ENODEV where there is none of that index."""
+    body = rt.IFINFO.pack(rt.AF_UNSPEC, 0, index, 0, 0)
+    return _link(netlink.get(Request(rt.RTM_GETLINK, 0, body, f"read interface {index}")))
+
+
 def read_addresses(netlink: Netlink, names: Mapping[int, str]) -> list[dict[str, object]]:
     """IPv4 addresses; `names` are those of the interfaces by index."""
     request = Request(rt.RTM_GETADDR, 0, rt.IFADDR.pack(rt.AF_INET, 0, 0, 0, 0), "list addresses")

@@ -99,6 +99,14 @@ class VethEnd:
         return b"".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An interface of the namespace that both sides of a call know."""
+
+    name: str
+    index: int
+
+
 class BridgeSettings(NamedTuple):
     """Times in seconds. The kernel's spanning tree is that of 802.1D-1998."""
 

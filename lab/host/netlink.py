@@ -212,17 +212,25 @@ class Netlink:
         self.batch((request,))
 
     def get(self, request: Request) -> Message:
-        """One entry, asked for by what the request names. Raises NetlinkError."""
+        """One entry, asked for by what the request names. Raises NetlinkError.
+
+        With NLM_F_ACK in its flags, the kernel says when it is done: for questions that it may leave unanswered."""
         self._sequence = (self._sequence + 1) & 0x7FFF_FFFF
         self._send(encode(request, self._sequence, 0), request.description)
+        answer: Message | None = None
         while True:
             for message in self._receive(request.description):
                 if message.sequence != self._sequence:
                     continue
-                if message.type == _NLMSG_ERROR:
-                    failure = _failure(message, request)
+                if message.type != _NLMSG_ERROR:
+                    answer = message
+                    if not request.flags & NLM_F_ACK:
+                        return answer
+                    continue
+                failure = _failure(message, request)
+                if failure is not None or answer is None:
                     raise failure or NetlinkError(f"{request.description}: acknowledged without an answer")
-                return message
+                return answer
 
     def dump(self, request: Request) -> list[Message]:
         """All entries of a table (NLM_F_DUMP). Raises NetlinkError."""

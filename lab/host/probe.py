@@ -21,12 +21,11 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from struct import Struct
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from lab.errors import LabError
 from lab.host import links as rt
-from lab.host import namespaces, syscalls
+from lab.host import namespaces, syscalls, traffic_control
 from lab.host.netlink import (
     NETLINK_GENERIC,
     NLM_F_CREATE,
@@ -38,12 +37,9 @@ from lab.host.netlink import (
     attribute_text,
     attribute_u32,
 )
+from lab.host.qdisc import NetemSettings, decode_netem, differences, pack, with_netem_hint
 
 CHILD_SECONDS = 5.0
-_RTM_NEWQDISC = 36
-_TCMSG = Struct("=BxxxiIII")
-_TC_H_ROOT = 0xFFFF_FFFF
-_TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_TBF_PARMS, _TCA_TBF_BURST = 1, 6
 _LINKLAYER_ETHERNET = 1
 _GENL_CONTROL, _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_NAME = 16, 3, 2
@@ -51,6 +47,7 @@ _ETH_P_ALL = 3
 _MINIMUM_FILES = 1024
 _DOCKER_SOCKET = "/var/run/docker.sock"
 _DOCKER_SECONDS = 2.0
+_WITH_SEEDS = "works, with seeds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,14 @@ class Finding:
     ok: bool | None
     detail: str
     hint: str = ""
+
+
+class NetemSupport(NamedTuple):
+    """`missing`: why the kernel cannot impair links, None where it can. `seeds`: its netem draws from a seed that it is
+    given (Linux 6.6 and later)."""
+
+    missing: str | None
+    seeds: bool
 
 
 def probe() -> list[Finding]:
@@ -82,6 +87,12 @@ def probe() -> list[Finding]:
             "Layerlab's own link emulator takes its place; or " + module.format("sch_netem"),
             optional=True,
         ),
+        _tried(
+            "act_mirred",
+            lambda: _isolated(root, _redirect),
+            "only for links by sch_netem: " + module.format("act_mirred, and cls_matchall"),
+            optional=True,
+        ),
         _tried("sch_tbf", lambda: _isolated(root, _tbf), module.format("sch_tbf"), optional=True),
         _tun(),
         _file_limit(),
@@ -92,6 +103,22 @@ def probe() -> list[Finding]:
         _user_mode_linux(),
         *(_program(name) for name in ("tshark", "tcpdump", "iperf3")),
     ]
+
+
+def netem_support() -> NetemSupport:
+    """Whether the kernel can impair links: netem on a veth, and the redirection that joins two of them, both tried in
+    namespaces of a child process."""
+    root = os.geteuid() == 0
+    for work in (_redirect, _netem):
+        ok, detail, _hint = in_child(lambda work=work: _isolated(root, work))  # type: ignore[misc]
+        if not ok:
+            return NetemSupport(detail, False)
+    return NetemSupport(None, detail == _WITH_SEEDS)
+
+
+def netem_missing() -> str | None:
+    """None where the kernel can impair links, else why not, in its words."""
+    return netem_support().missing
 
 
 def in_child(work: Callable[[], str]) -> tuple[bool, str, str]:
@@ -199,8 +226,25 @@ def _packet_socket(netlink: Netlink) -> str:
 
 
 def _netem(netlink: Netlink) -> str:
-    """tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter (u32 each)."""
-    return _qdisc(netlink, "netem", struct.pack("=6I", 0, 1000, 0, 0, 0, 0))
+    """Told in a message with every attribute, and read back."""
+    _veth(netlink)
+    asked, flags = NetemSettings(delay=1_000_000, seed=1), NLM_F_CREATE | NLM_F_EXCL
+    try:
+        netlink.request(traffic_control.set_qdisc(2, "netem", pack(asked), flags, "try netem"))
+    except NetlinkError as error:
+        raise with_netem_hint(error) from error
+    got = decode_netem(traffic_control.read_qdisc(netlink, 2, "read netem").options)
+    unlike = differences(asked, got)
+    if unlike:
+        raise LabError(f"netem has not taken what it was told: {'; '.join(unlike)}")
+    return "works; without seeds, which come with Linux 6.6" if got.seed is None else _WITH_SEEDS
+
+
+def _redirect(netlink: Netlink) -> str:
+    """Frames that arrive at one interface leave by another."""
+    _veth(netlink)
+    netlink.request(traffic_control.add_clsact(2, "add clsact"))
+    return f"works, with {traffic_control.redirect_all(netlink, 2, 3, 'redirect frames')}"
 
 
 def _tbf(netlink: Netlink) -> str:
@@ -208,14 +252,9 @@ def _tbf(netlink: Netlink) -> str:
     buffer, mtu."""
     rate = struct.pack("=BBHhHI", 0, _LINKLAYER_ETHERNET, 0, 0, 0, 1_000_000)
     options = rate + bytes(12) + struct.pack("=III", 100_000, 1_000_000, 0)
-    return _qdisc(netlink, "tbf", attribute(_TCA_TBF_PARMS, options) + attribute_u32(_TCA_TBF_BURST, 10_000))
-
-
-def _qdisc(netlink: Netlink, kind: str, options: bytes) -> str:
-    """Put a queueing discipline on the loopback."""
-    body = _TCMSG.pack(0, rt.LOOPBACK_INDEX, 0x1_0000, _TC_H_ROOT, 0)
-    body += attribute_text(_TCA_KIND, kind) + attribute(_TCA_OPTIONS, options)
-    netlink.request(Request(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body, f"add qdisc {kind}"))
+    options = attribute(_TCA_TBF_PARMS, options) + attribute_u32(_TCA_TBF_BURST, 10_000)
+    flags = NLM_F_CREATE | NLM_F_EXCL
+    netlink.request(traffic_control.set_qdisc(rt.LOOPBACK_INDEX, "tbf", options, flags, "add qdisc tbf"))
     return "works"
 
 

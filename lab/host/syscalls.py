@@ -186,3 +186,12 @@ def _flag_text(flags: int) -> str:
 def _failure(call: str, arguments: str) -> OSError:
     number = ctypes.get_errno()
     return OSError(number, f"{call}({arguments}): {os.strerror(number)}")
+
+
+def close_all_but(*descriptors: int) -> None:
+    """Close every file descriptor but these and the standard streams."""
+    first = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))

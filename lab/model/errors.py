@@ -17,6 +17,8 @@ from lab.errors import UserInputError
 
 MAX_CHOICES = 12
 """A hint lists at most so many names; more is noise."""
+MAX_SHOWN = 40
+"""Longer values are cut in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,15 @@ def did_you_mean(word: str, choices: Sequence[str], otherwise: str = "") -> str:
         return otherwise
     more = f" and {len(choices) - MAX_CHOICES} more" if len(choices) > MAX_CHOICES else ""
     return f"one of: {', '.join(choices[:MAX_CHOICES])}{more}"
+
+
+def shown(value: object) -> str:
+    """What a message calls a value of the file."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."

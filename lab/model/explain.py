@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lab.model.errors import Problem, did_you_mean
+from lab.model import impairment, impairment_faults, schedule
+from lab.model.errors import Problem, did_you_mean, shown
 from lab.model.tcp import Tcp
 from lab.model.topology import (
     Application,
@@ -63,8 +64,6 @@ _EXPECTED = {
     "model_type": "keys with values",
     "model_attributes_type": "keys with values",
 }
-_SHOWN = 40
-"""Longer values are cut in a message."""
 
 
 def problems_of(error: ValidationError, document: Document) -> list[Problem]:
@@ -98,9 +97,27 @@ def _unknown_key(details: ErrorDetails) -> tuple[str, str]:
     *place, key = map(str, details["loc"])
     if len(place) == 3 and place[0] == "nodes":
         return _unknown_node_key(place[2], key)
-    names = [part for part in place if part in _PARTS]
-    model = _PARTS[names[-1]] if names else Topology
-    return f"unknown key {key!r}", did_you_mean(key, list(model.model_fields))
+    if key == "from" and place == ["defaults", "impair"]:
+        return "the defaults have no 'from'", "only a link has ends: links: [{ends: [a, b], impair: {from: ...}}]"
+    return f"unknown key {key!r}", did_you_mean(key, keys_of(_model_at(place)))
+
+
+def _model_at(place: list[str]) -> type[BaseModel]:
+    """Of the mapping at a place: by the last key that has one. Names within impairments mean other things outside."""
+    parts: Mapping[str, type[BaseModel]] = _PARTS
+    if {"impair", "schedule"} & set(place) or (place[:1] and place[0] in impairment.FIELDS_OF):
+        parts = {**impairment.PARTS, **schedule.PARTS}
+        if "faults" in place:
+            parts, place = impairment_faults.PARTS, place[place.index("faults") :]
+        elif place[-2:-1] == ["from"]:
+            return impairment.Impair
+    names = [part for part in place if part in parts]
+    return parts[names[-1]] if names else Topology
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys that a mapping of the file may have."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _unknown_node_key(kind: str, key: str) -> tuple[str, str]:
@@ -118,25 +135,25 @@ def _missing(details: ErrorDetails) -> tuple[str, str]:
 
 def _unknown_kind(details: ErrorDetails) -> tuple[str, str]:
     tag = str(_context(details)["tag"])
-    return f"unknown kind {_shown(tag)}", did_you_mean(tag, list(_KINDS))
+    return f"unknown kind {shown(tag)}", did_you_mean(tag, list(_KINDS))
 
 
 def _not_a_choice(details: ErrorDetails) -> tuple[str, str]:
     choices = re.findall(r"'([^']*)'", str(_context(details)["expected"]))
     given = details["input"]
-    return f"{_shown(given)} is not a value of {_field(details)!r}", did_you_mean(str(given), choices)
+    return f"{shown(given)} is not a value of {_field(details)!r}", did_you_mean(str(given), choices)
 
 
 def _wrong_type(details: ErrorDetails) -> tuple[str, str]:
     given = details["input"]
     is_number = details["type"] == "string_type" and isinstance(given, int | float)
     hint = f"write {str(given)!r} in quotes" if is_number else ""
-    return f"{_shown(given)} stands here, {_EXPECTED[details['type']]} expected", hint
+    return f"{shown(given)} stands here, {_EXPECTED[details['type']]} expected", hint
 
 
 def _bound(words: str, name: str) -> Callable[[ErrorDetails], tuple[str, str]]:
     def explain(details: ErrorDetails) -> tuple[str, str]:
-        return f"{_field(details)!r} is {_shown(details['input'])}, it must be {words} {_context(details)[name]:g}", ""
+        return f"{_field(details)!r} is {shown(details['input'])}, it must be {words} {_context(details)[name]:g}", ""
 
     return explain
 
@@ -164,17 +181,6 @@ def _field(details: ErrorDetails) -> str:
 
 def _context(details: ErrorDetails) -> Mapping[str, Any]:
     return details.get("ctx", {})
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return "nothing" if value is None else str(value).lower()
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 _SENTENCES: dict[str, Callable[[ErrorDetails], tuple[str, str]]] = {

@@ -20,6 +20,7 @@ from ipaddress import IPv4Interface
 from typing import NamedTuple
 
 from lab.model.addresses import DEFAULT_ROUTE, RARP
+from lab.model.impaired import Impaired
 from lab.model.topology import Host, Hub, Interface, Link, Router, Switch, Topology
 from lab.model.yaml_source import KeyPath
 
@@ -123,7 +124,13 @@ class Layout:
         what speaks against it: the file; and different MTUs on its segment, for a long segment would pass where its
         pieces would be lost. A link that does something to frames, one by one, must be given frames."""
         written = self.topology.links[link].offload or self.topology.defaults.offload
-        return written == "on" and self.segment_of_link[link] in self._even_segments
+        if written == "off" or self.impaired.link(link) is not None:
+            return False
+        return self.segment_of_link[link] in self._even_segments
+
+    @cached_property
+    def impaired(self) -> Impaired:
+        return Impaired(self)
 
     @cached_property
     def segment_of_link(self) -> dict[int, int]:

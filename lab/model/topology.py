@@ -18,10 +18,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, model_validator
 
 from lab.model.addresses import Destination, HostAddress, InterfaceAddress, MacAddress, SegmentPrefix, StaticAddress
+from lab.model.impairment import Impair, LinkImpairField
 from lab.model.names import InterfaceName, LinkEnd, NodeName, split_link, wrong
+from lab.model.schedule import Entry
 from lab.model.tcp import Tcp
 from lab.model.yaml_source import Document
 from nodes.contract import NodeKind, StackKind, TraceLevel
+from nodes.impairment import Executor
 
 MIN_MTU = 68
 """RFC 791 section 3.2: every node must forward 68 octets without fragmentation."""
@@ -62,6 +65,8 @@ class Defaults(_Model):
         "up to 32 interfaces",
     )
     tcp: TcpForm = Field(default_factory=Tcp, description="Settings of TCP in our hosts and routers")
+    impair: Impair | None = Field(default=None, description="What links do to frames")
+    impair_by: Executor = Field(default="auto", description="Who does it: kernel (netem), relay (ours), or auto")
 
 
 def _interface_form(value: object) -> object:
@@ -232,6 +237,9 @@ class Link(_Model):
     offload: Offload | None = Field(default=None, description="Whether it carries long TCP segments without checksums")
     addresses: dict[LinkEnd, StaticAddress] = Field(default_factory=dict, description="Addresses of its ends")
     up: bool = Field(default=True, description="false starts the link without carrier")
+    impair: LinkImpairField = Field(default=None, description="What it does to frames; false is nothing at all")
+    impair_by: Executor | None = Field(default=None, description="Who does it: kernel, relay, or auto")
+    schedule: list[Entry] = Field(default_factory=list, description="What changes while the lab runs")
 
 
 LinkForm = Annotated[Link, BeforeValidator(_link_form, json_schema_input_type=Link | str | list[str])]

@@ -13,27 +13,30 @@ from functools import cached_property
 from lab.lint import check
 from lab.model.addresses import RARP
 from lab.model.errors import TopologyError
+from lab.model.impaired import Impaired
 from lab.model.layout import Layout, Port, Segment, layout_of
 from lab.model.topology import AddressCheck, Host, Hub, Node, Router, Switch, Topology
 from lab.plan.addressing import Addressing, assign_addresses
 from lab.plan.macs import assign_macs
 from lab.plan.routing import Routing, make_routing, unowned_next_hops
 from lab.plan.seeds import node_seed
-from lab.plan.values import End, LinkPlan, Plan, SegmentPlan
+from lab.plan.values import End, ImpairmentPlan, LinkPlan, Plan, SegmentPlan
 from nodes.contract import ApplicationConfig, InterfaceConfig, NodeConfig, SpanningTreeConfig
+from nodes.impairment import Executor
 
 ANNOUNCE_UP_TO = 32
 """Interfaces on a segment where all announce their addresses unasked. N announcements are heard by N nodes: 500 hosts
 would begin with half a million frames about addresses that the plan has made unique already."""
 
 
-def make_plan(topology: Topology, seed: int | None = None) -> Plan:
-    """The plan of a topology; `seed` replaces the file's. Raises TopologyError with all that lint finds."""
+def make_plan(topology: Topology, seed: int | None = None, impair_by: Executor | None = None) -> Plan:
+    """The plan of a topology; `seed` and `impair_by` replace the file's. Raises TopologyError with all that lint
+    finds."""
     layout = layout_of(topology)
     report = check(topology, layout)
     if report.errors:
         raise TopologyError(report.errors)
-    planner = _Planner(layout, topology.seed if seed is None else seed)
+    planner = _Planner(layout, topology.seed if seed is None else seed, impair_by)
     warnings = [*map(str, report.warnings), *unowned_next_hops(layout, planner.addressing)]
     return Plan(
         lab=topology.name,
@@ -44,6 +47,7 @@ def make_plan(topology: Topology, seed: int | None = None) -> Plan:
         description=topology.description,
         source=topology.document.file,
         warnings=tuple(warnings),
+        impair_by=impair_by or topology.defaults.impair_by,
     )
 
 
@@ -51,6 +55,7 @@ def make_plan(topology: Topology, seed: int | None = None) -> Plan:
 class _Planner:
     layout: Layout
     seed: int
+    impair_by: Executor | None
 
     @property
     def topology(self) -> Topology:
@@ -59,6 +64,10 @@ class _Planner:
     @cached_property
     def addressing(self) -> Addressing:
         return assign_addresses(self.layout)
+
+    @cached_property
+    def impaired(self) -> Impaired:
+        return Impaired(self.layout)
 
     @cached_property
     def routing(self) -> Routing:
@@ -93,7 +102,11 @@ class _Planner:
         mtu = max(self.layout.mtu(a), self.layout.mtu(b))
         up = self.topology.links[index].up
         ends = End(a.node, a.interface), End(b.node, b.interface)
-        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index))
+        asked = self.impaired.link(index)
+        plan = None
+        if asked is not None:
+            plan = ImpairmentPlan(asked.ab, asked.ba, asked.changes, self.impair_by or asked.by)
+        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index), plan)
 
     def segment(self, index: int, segment: Segment) -> SegmentPlan:
         """Named by `networks`, else by its first switch, else by its only link."""

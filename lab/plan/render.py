@@ -10,12 +10,17 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from lab.errors import UserInputError
-from lab.plan.values import End, LinkPlan, Plan, SegmentPlan
-from nodes import contract
+from lab.model.impairment_text import describe, describe_change
+from lab.plan.values import End, ImpairmentPlan, LinkPlan, Plan, SegmentPlan
+from nodes import contract, impairment, json_values
 from nodes.contract import InterfaceConfig, NodeConfig
+from nodes.impairment import Change
+from nodes.quantities import format_duration
 
 FORMAT = 1
 """Version of the stored form."""
+CHANGES_SHOWN = 20
+"""Of a schedule, which a file may give thousands of."""
 
 
 class Table(NamedTuple):
@@ -33,9 +38,10 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "description": plan.description,
         "source": plan.source,
         "warnings": list(plan.warnings),
+        "impair_by": plan.impair_by,
         "hosts": dict(plan.nodes[0].hosts) if plan.nodes else {},
         "nodes": [_node_to_dict(node) for node in plan.nodes],
-        "links": [_without_tuples(asdict(link)) for link in plan.links],
+        "links": [_link_to_dict(link) for link in plan.links],
         "segments": [_without_tuples(asdict(segment)) for segment in plan.segments],
     }
 
@@ -50,11 +56,12 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
             lab=data["lab"],
             seed=data["seed"],
             nodes=tuple(replace(contract.from_json({**node, "hosts": {}}), hosts=hosts) for node in data["nodes"]),
-            links=tuple(LinkPlan(**{**link, "a": End(**link["a"]), "b": End(**link["b"])}) for link in data["links"]),
+            links=tuple(_link_from_dict(link) for link in data["links"]),
             segments=tuple(_segment_from_dict(segment) for segment in data["segments"]),
             description=data["description"],
             source=data["source"],
             warnings=tuple(data["warnings"]),
+            impair_by=data["impair_by"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserInputError(f"not a plan: {type(error).__name__} {error}", hint="plan the topology again") from None
@@ -70,6 +77,7 @@ def plan_rows(plan: Plan) -> list[Table]:
             ("link", "a", "b", "MTU", "offload", "state"),
             tuple(_link_row(link) for link in plan.links),
         ),
+        *_impairment_table(plan),
         Table(
             "Segments",
             ("segment", "prefix", "interfaces", "switches and hubs"),
@@ -90,6 +98,26 @@ def _tcp_table(plan: Plan) -> Iterator[Table]:
     ]
     if rows:
         yield Table("TCP", ("node", "settings"), tuple(rows))
+
+
+def _impairment_table(plan: Plan) -> Iterator[Table]:
+    """Only where a link is impaired."""
+    rows = [
+        row for link in plan.links if link.impairment is not None for row in _impairment_rows(link, link.impairment)
+    ]
+    if rows:
+        yield Table("Impairments", ("link", "from", "to", "does"), tuple(rows))
+
+
+def _impairment_rows(link: LinkPlan, asked: ImpairmentPlan) -> Iterator[tuple[str, ...]]:
+    for source, destination, does in ((link.a, link.b, asked.ab), (link.b, link.a, asked.ba)):
+        yield link.name, source.node, destination.node, describe(does)
+    for change in asked.changes[:CHANGES_SHOWN]:
+        ends = (link.a.node, link.b.node) if change.directions[0] == "ab" else (link.b.node, link.a.node)
+        who = ends if len(change.directions) == 1 else ("", "")
+        yield link.name, *who, f"at {format_duration(change.at)}: {describe_change(change)}"
+    if len(asked.changes) > CHANGES_SHOWN:
+        yield link.name, "", "", f"and {len(asked.changes) - CHANGES_SHOWN} more changes"
 
 
 def _setting(value: str | float | bool) -> str:
@@ -122,6 +150,29 @@ def _node_to_dict(node: NodeConfig) -> dict[str, Any]:
     data = _without_tuples(contract.to_json(replace(node, hosts={})))
     del data["hosts"]
     return data
+
+
+def _link_to_dict(link: LinkPlan) -> dict[str, Any]:
+    data = _without_tuples(asdict(replace(link, impairment=None)))
+    plan = link.impairment
+    if plan is not None:
+        data["impairment"] = {
+            "ab": impairment.encode(plan.ab),
+            "ba": impairment.encode(plan.ba),
+            "changes": [json_values.encode(change) for change in plan.changes],
+            "by": plan.by,
+        }
+    return data
+
+
+def _link_from_dict(data: Mapping[str, Any]) -> LinkPlan:
+    ends = {"a": End(**data["a"]), "b": End(**data["b"])}
+    asked = data["impairment"]
+    plan = None
+    if asked is not None:
+        changes = tuple(json_values.decode(Change, change, "change") for change in asked["changes"])
+        plan = ImpairmentPlan(impairment.decode(asked["ab"]), impairment.decode(asked["ba"]), changes, asked["by"])
+    return LinkPlan(**{**data, **ends, "impairment": plan})
 
 
 def _without_tuples(data: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nodes.contract import NodeConfig
+from nodes.impairment import Change, Executor, Impairment
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,19 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class ImpairmentPlan:
+    """What a link does to frames from `a` to `b` and back, when that changes (`changes`), and who is to do it."""
+
+    ab: Impairment
+    ba: Impairment
+    changes: tuple[Change, ...] = ()
+    by: Executor = "auto"
+
+
+@dataclass(frozen=True, slots=True)
 class LinkPlan:
     """A point-to-point link between two interfaces. `up: false` starts it without carrier. `offload`: it may carry TCP
-    segments of 64 KiB without checksums, where its ends take them."""
+    segments of 64 KiB without checksums, where its ends take them. `impairment` None: it only carries."""
 
     name: str
     a: End
@@ -35,6 +46,7 @@ class LinkPlan:
     mtu: int = 1500
     up: bool = True
     offload: bool = False
+    impairment: ImpairmentPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,8 @@ class SegmentPlan:
 
 @dataclass(frozen=True)
 class Plan:
+    """`impair_by`: who is to do what is first asked of a link while the lab runs."""
+
     lab: str
     seed: int
     nodes: tuple[NodeConfig, ...]
@@ -58,6 +72,7 @@ class Plan:
     description: str = ""
     source: str = ""
     warnings: tuple[str, ...] = ()
+    impair_by: Executor = "auto"
 
     @cached_property
     def by_name(self) -> dict[str, NodeConfig]:

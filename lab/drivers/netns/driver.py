@@ -11,15 +11,15 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.drivers.base import Entrance, NodeExit, Progress
+from lab.drivers.base import Entrance, Epoch, NodeExit, Progress
 from lab.drivers.netns.fabric import Fabric
 from lab.drivers.netns.warm_parent import MESSAGE_LIMIT, fork_warm_parent
 from lab.errors import DriverError, NodeError
 from lab.host import namespaces, syscalls
+from lab.host.links import Interface
 from lab.plan.values import Plan
 
 EXIT_TIMEOUT = 5.0
@@ -32,9 +32,10 @@ CONTROL_BACKLOG = 16
 class NetnsDriver:
     name = "netns"
 
-    def __init__(self, plan: Plan, run: Path) -> None:
+    def __init__(self, plan: Plan, run: Path, epoch: Epoch) -> None:
         self._plan = plan
         self._run = run
+        self._epoch = epoch
         self._fabric = Fabric()
         self._in_user_namespace = False
         self._warm: socket.socket | None = None
@@ -50,7 +51,7 @@ class NetnsDriver:
         syscalls.set_title(f"layerlab {self._plan.lab}: supervisor")
 
     def create(self, progress: Progress) -> None:
-        self._warm, _ = fork_warm_parent(self._plan, self._run, time.monotonic_ns(), time.time_ns())
+        self._warm, _ = fork_warm_parent(self._plan, self._run, self._epoch)
         self._fabric.create(self._plan, progress)
 
     def start_node(self, node: str) -> None:
@@ -103,13 +104,16 @@ class NetnsDriver:
         user = _open(own + "user") if self._in_user_namespace else None
         return Entrance(user, _open(own + "mnt"), _open(own + "pid"), os.dup(self._fabric.namespaces[node]))
 
-    def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
+    def set_link(
+        self, link: str, *, up: bool | None = None, mtu: int | None = None, opened: bool | None = None
+    ) -> tuple[Interface, Interface] | None:
+        if opened:
+            self._fabric.open_link(link)
         if mtu is not None:
-            ends = next((plan.a, plan.b) for plan in self._plan.links if plan.name == link)
-            for end in ends:
-                self._fabric.set_mtu(end, mtu)
+            self._fabric.set_mtu(link, mtu)
         if up is not None:
             self._fabric.set_link(link, up)
+        return self._fabric.inner_ends(link)
 
     def node_state(self, node: str) -> dict[str, object]:
         if self._is_bridge(node):

@@ -9,7 +9,8 @@ Building takes few steps, because a step costs more than what is in it:
     1. namespaces   unshare in a loop; in each, before any interface exists, IPv6 off, and forwarding as the node has it
     2. bridges      one message each
     3. cables       one message per pair makes both ends in their namespaces, with MAC, MTU and index, the first end up;
-                    the first is a node's where there is one, so that no namespace has to be visited for it
+                    the first is a node's where there is one, so that no namespace has to be visited for it. An opened
+                    link is two pairs, each with its inner end in the lab's namespace
     4. offloads     off at every end that the kernel itself drives (bridge ports and kernel hosts), except TCP's where
                     the other end takes long segments: see host/ethtool.py. An end of a layerlab node keeps them all,
                     for only its agent sends there, unless that sends what its peer does not take
@@ -24,6 +25,12 @@ A link that is down has no carrier, as with a cable pulled out: of its two ends,
 those at layerlab nodes, else both. So a kernel host keeps its routes when its cable is pulled, unless its peer is one
 too; then they are put back with the cable.
 
+Of an opened link the inner ends are set down instead, both: then both nodes see no carrier. The one that faces a node
+is down, too, while the node at the other end is stopped, for a carrier does not pass by itself through two cables.
+
+A link can be opened while the lab runs: its pair is deleted and two are made, with the same names, indexes and MACs.
+The nodes see the cable out and in again.
+
 A node that is stopped loses its namespace. Its ends wait in the lab's namespace, down, and its neighbors keep their
 interfaces: they see no carrier, as with a machine that is switched off. Once rebuilt, the ends are moved in again.
 
@@ -36,15 +43,14 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 
+from lab.drivers.netns import reading
 from lab.drivers.netns.kernel_node import configuration
-from lab.drivers.netns.layout import Attachment, Bridge, Layout, Pair
+from lab.drivers.netns.layout import Attachment, Layout, Pair
+from lab.drivers.netns.requests import bridge_request, ordered_ends, prepare_namespace
 from lab.errors import DriverError, StateError
-from lab.host import link_state
 from lab.host import links as rt
 from lab.host.ethtool import set_offloads
 from lab.host.namespaces import (
-    KERNEL_HOST,
-    KERNEL_ROUTER,
     NO_BRIDGE_FILTER,
     NO_IPV6,
     PASSIVE,
@@ -55,9 +61,8 @@ from lab.host.namespaces import (
     write_sysctls,
 )
 from lab.host.netlink import BATCH_MESSAGES, Netlink, Request
-from lab.plan.values import End, Plan
+from lab.plan.values import Plan
 from nodes.contract import NodeConfig
-from nodes.wire.addresses import parse_mac
 
 Progress = Callable[[str, int, int], None]
 
@@ -120,7 +125,7 @@ class Fabric:
         nodes = list(self._layout.hosted.values())
         fds = create_network_namespaces(
             len(nodes),
-            lambda number: _prepare(nodes[number]),
+            lambda number: prepare_namespace(nodes[number]),
             lambda done: progress("namespaces", done, len(nodes)),
         )
         self.namespaces = {node.name: fd for node, fd in zip(nodes, fds, strict=True)}
@@ -128,29 +133,33 @@ class Fabric:
 
     def _make_links(self, progress: Progress) -> None:
         netlink, pairs = self._open(), self._layout.pairs
-        netlink.batch([_bridge_request(bridge, self._layout) for bridge in self._layout.bridges.values()])
+        netlink.batch([bridge_request(bridge, self._layout) for bridge in self._layout.bridges.values()])
         for start in range(0, len(pairs), BATCH_MESSAGES):
-            netlink.batch([self._pair_request(pair) for pair in pairs[start : start + BATCH_MESSAGES]])
+            chunk = pairs[start : start + BATCH_MESSAGES]
+            netlink.batch([request for pair in chunk for request in self._pair_requests(pair)])
             progress("links", min(start + BATCH_MESSAGES, len(pairs)), len(pairs))
         ends = self._layout.ends.values()
         set_offloads((end.name, self._layout.sends_offload(end)) for end in ends if end.bridge is not None)
         netlink.batch([self._port_request(end) for end in ends if end.bridge is not None])
         inside: dict[str, list[Request]] = defaultdict(list)
         for pair in pairs:
-            second = _ordered(pair)[1]
-            if second is not None and second.bridge is None and self._wants_up(second):
+            second = ordered_ends(pair)[1]
+            if self._layout.is_opened(pair):
+                netlink.batch(self._inner_requests(pair))
+            elif second is not None and second.bridge is None and self._wants_up(second):
                 inside[second.end.node].append(rt.change_link(second.index, f"set {second.end} up", up=True))
         for node, requests in inside.items():
             self._inside(node, requests)
-        self._limit_agents()
+        for node in self._layout.hosted:
+            self._limit_agent(node)
 
-    def _limit_agents(self) -> None:
-        """Have the kernel finish and cut what agents send where the peer takes only what a wire carries."""
-        for node, ends in self._layout.by_node.items():
-            limited = [end for end in ends if end.takes_offload and not self._layout.sends_offload(end)]
-            if limited and not limited[0].is_kernel:
-                with in_namespace(self._namespace(node)):
-                    set_offloads((end.name, False) for end in limited)
+    def _limit_agent(self, node: str) -> None:
+        """Have the kernel finish and cut what an agent sends where the peer takes only what a wire carries."""
+        ends = self._layout.by_node[node]
+        limited = [end for end in ends if end.takes_offload and not self._layout.sends_offload(end)]
+        if limited and not limited[0].is_kernel:
+            with in_namespace(self._namespace(node)):
+                set_offloads((end.name, False) for end in limited)
 
     def _configure_hosts(self, progress: Progress) -> None:
         hosts = [node for node in self._layout.hosted.values() if node.stack == "kernel"]
@@ -170,19 +179,38 @@ class Fabric:
 
     # Requests
 
-    def _pair_request(self, pair: Pair) -> Request:
-        first, second = _ordered(pair)
-        description = f"create veth {first.end} -- {second.end if second else 'nothing'}"
+    def _pair_requests(self, pair: Pair) -> list[Request]:
+        if self._layout.is_opened(pair):
+            return [
+                self._veth_request(end, rt.VethEnd(inner.name, inner.index, None, end.mtu), f"create veth {end.end}")
+                for end, inner in zip(pair.ends, pair.inner, strict=True)
+            ]
+        first, second = ordered_ends(pair)
         if second is None:
             other = rt.VethEnd(f"x{pair.loose_index}", pair.loose_index, None, first.mtu)
         else:
             other = self._veth_end(second)
-        up = first.bridge is None and self._wants_up(first)
-        return rt.create_veth(self._veth_end(first), other, description, up=up)
+        return [self._veth_request(first, other, f"create veth {first.end} -- {second.end if second else 'nothing'}")]
+
+    def _veth_request(self, end: Attachment, other: rt.VethEnd, description: str) -> Request:
+        up = end.bridge is None and self._wants_up(end)
+        return rt.create_veth(self._veth_end(end), other, description, up=up)
 
     def _veth_end(self, end: Attachment) -> rt.VethEnd:
-        namespace = None if end.bridge is not None else self._namespace(end.end.node)
-        return rt.VethEnd(end.name, end.index, end.mac, end.mtu, namespace)
+        if end.bridge is not None:
+            return rt.VethEnd(end.name, end.index, end.mac, end.mtu)
+        if end.end.node in self._stopped:
+            return rt.VethEnd(end.parked_name, end.index, end.mac, end.mtu)
+        return rt.VethEnd(end.name, end.index, end.mac, end.mtu, self._namespace(end.end.node))
+
+    def _inner_requests(self, pair: Pair) -> list[Request]:
+        """The inner ends of an opened link, up or down as the link and the nodes behind it are."""
+        up = pair.link is not None and pair.link.name not in self._down
+        beyond = reversed(pair.ends)
+        return [
+            rt.change_link(inner.index, f"switch {inner.name}", up=up and far.end.node not in self._stopped)
+            for inner, far in zip(pair.inner, beyond, strict=True)
+        ]
 
     def _port_request(self, end: Attachment) -> Request:
         bridge = end.bridge.index if end.bridge else 0
@@ -193,35 +221,75 @@ class Fabric:
         """Whether an end is to be set up: its node runs, and its link up or switched at the other end."""
         if end.end.node in self._stopped:
             return False
-        return not any(end in _switching_ends(self._layout.by_link[name]) for name in self._down)
+        return not any(end in self._switching_ends(self._layout.by_link[name]) for name in self._down)
+
+    def _switching_ends(self, pair: Pair) -> list[Attachment]:
+        """The ends that are set down where the link is down."""
+        if self._layout.is_opened(pair):
+            return []
+        at_bridges = [end for end in pair.ends if end.bridge is not None]
+        return at_bridges or [end for end in pair.ends if not end.is_kernel] or pair.ends
 
     # Changing
 
     def set_link(self, name: str, up: bool) -> None:
         """Plug a link's cable in or pull it out. Raises DriverError."""
-        pair = self._layout.by_link.get(name)
-        if pair is None:
-            known = ", ".join(sorted(self._layout.by_link)) or "none"
-            raise DriverError(f"no link {name!r}", hint=f"links are {known}")
+        pair = self._pair(name)
         (self._down.discard if up else self._down.add)(name)
+        if self._layout.is_opened(pair):
+            self._open().batch(self._inner_requests(pair))
+            return
         verb = "up" if up else "down"
-        for end in _switching_ends(pair):
+        for end in self._switching_ends(pair):
             if up == self._wants_up(end):  # else its node is stopped: it comes back as the link then is
                 self._apply(end, [rt.change_link(end.index, f"set {end.end} {verb}", up=up)])
                 if up:
                     self._restore(end.node)
+
+    def inner_ends(self, name: str) -> tuple[rt.Interface, rt.Interface] | None:
+        """The inner ends of an opened link, those that face its first and its second end; None for another."""
+        pair = self._pair(name)
+        return (pair.inner[0], pair.inner[1]) if self._layout.is_opened(pair) else None
+
+    def open_link(self, name: str) -> None:
+        """Make an opened link of one that is not. Raises DriverError; the link may then have no cable."""
+        pair = self._pair(name)
+        if self._layout.is_opened(pair):
+            return
+        self._apply(pair.first, [rt.delete_link(pair.first.index, f"take out the cable of {name}")])
+        self._layout.opened.add(name)
+        netlink = self._open()
+        netlink.batch(self._pair_requests(pair))
+        for end in pair.ends:
+            if end.bridge is not None:
+                set_offloads([(end.name, False)])
+                if end.end.node not in self._stopped:
+                    netlink.request(self._port_request(end))
+            elif end.end.node not in self._stopped:
+                self._limit_agent(end.end.node)
+                self._restore(end.node)
+        netlink.batch(self._inner_requests(pair))
+
+    def _pair(self, link: str) -> Pair:
+        pair = self._layout.by_link.get(link)
+        if pair is None:
+            known = ", ".join(sorted(self._layout.by_link)) or "none"
+            raise DriverError(f"no link {link!r}", hint=f"links are {known}")
+        return pair
 
     def _restore(self, node: NodeConfig) -> None:
         """Linux drops the routes over an interface that is set down: put those of a kernel host back."""
         if node.stack == "kernel" and node.name in self.namespaces:
             self._configure(node, replace=True)
 
-    def set_mtu(self, end: End, mtu: int) -> None:
-        """Change an end's MTU, in octets of IP packet. The other end keeps its own. Raises DriverError."""
-        attachment = self._layout.ends.get(end)
-        if attachment is None:
-            raise DriverError(f"no interface {end}")
-        self._apply(attachment, [rt.change_link(attachment.index, f"set the MTU of {end} to {mtu}", mtu=mtu)])
+    def set_mtu(self, link: str, mtu: int) -> None:
+        """Change the MTU of both ends of a link, in octets of IP packet. Raises DriverError."""
+        pair = self._pair(link)
+        if self._layout.is_opened(pair):
+            changes = [rt.change_link(end.index, f"set the MTU of {end.name} to {mtu}", mtu=mtu) for end in pair.inner]
+            self._open().batch(changes)
+        for end in pair.ends:
+            self._apply(end, [rt.change_link(end.index, f"set the MTU of {end.end} to {mtu}", mtu=mtu)])
 
     def destroy_node(self, name: str) -> None:
         """Switch a node off: its namespace goes (with the last process in it), its ends wait, down. Of a kernel switch
@@ -240,6 +308,7 @@ class Fabric:
             self._inside(name, moves)
             os.close(self.namespaces.pop(name))
         self._stopped.add(name)
+        self._switch_inner_ends(ends)
 
     def rebuild_node(self, name: str) -> None:
         """Switch a node on again after `destroy_node`: a new namespace (or bridge) with the ends as they were, each up
@@ -250,11 +319,12 @@ class Fabric:
         bridge = self._layout.bridges.get(name)
         if bridge is not None:
             self._stopped.discard(name)
-            create = _bridge_request(bridge, self._layout)
+            create = bridge_request(bridge, self._layout)
             self._open().batch([create, *(self._port_request(end) for end in ends)])
+            self._switch_inner_ends(ends)
             return
         node = self._layout.hosted[name]
-        (fd,) = create_network_namespaces(1, lambda _number: _prepare(node))
+        (fd,) = create_network_namespaces(1, lambda _number: prepare_namespace(node))
         try:
             self._open().batch([rt.move_link(end.index, fd, end.name, f"bring {end.end} back") for end in ends])
         except DriverError:
@@ -264,7 +334,16 @@ class Fabric:
         self._stopped.discard(name)
         wanted = [end for end in ends if self._wants_up(end)]
         self._inside(name, [rt.change_link(end.index, f"set {end.end} up", up=True) for end in wanted])
+        self._limit_agent(name)
         self._restore(node)
+        self._switch_inner_ends(ends)
+
+    def _switch_inner_ends(self, ends: list[Attachment]) -> None:
+        """After a node was stopped or started: its neighbors beyond opened links see the carrier go or come."""
+        for end in ends:
+            pair = self._layout.link_of.get(end.end)
+            if pair is not None and self._layout.is_opened(pair):
+                self._open().batch(self._inner_requests(pair))
 
     # Reading
 
@@ -274,36 +353,12 @@ class Fabric:
         if bridge is None:
             raise DriverError(f"{switch!r} is not a kernel switch")
         names = {end.index: end.end.interface for end in self._layout.by_node[switch]} | {bridge.index: switch}
-        links = link_state.read_links(self._open())
-        device = next((link for link in links if link.index == bridge.index), None)
-        if device is None:
-            raise StateError(f"{switch} is stopped")
-        ports = [link for link in links if link.master == bridge.index]
-        numbers = {link_state.port_number(link): names.get(link.index, link.name) for link in ports}
-        return {
-            "kernel_name": bridge.name,
-            "mac": device.mac,
-            "up": device.up,
-            "ageing_time": link_state.ageing_time(device),
-            "ports": [
-                link_state.bridge_port(link) | {"name": names.get(link.index, link.name), "kernel_name": link.name}
-                for link in ports
-            ],
-            "fdb": link_state.read_forwarding_database(self._open(), bridge.index, names),
-            "spanning_tree": link_state.spanning_tree(device, numbers),
-        }
+        return reading.bridge_state(self._open(), bridge, names)
 
     def kernel_state(self, node: str) -> dict[str, object]:
         """What the kernel has in a node's namespace: interfaces with counters, addresses, routes, neighbors."""
         with in_namespace(self._namespace(node)), Netlink() as netlink:
-            links = link_state.read_links(netlink)
-            names = {link.index: link.name for link in links}
-            return {
-                "interfaces": [link.to_json() for link in links],
-                "addresses": link_state.read_addresses(netlink, names),
-                "routes": link_state.read_routes(netlink, names),
-                "neighbors": link_state.read_neighbors(netlink, names),
-            }
+            return reading.kernel_state(netlink)
 
     # Access
 
@@ -329,36 +384,3 @@ class Fabric:
     def _inside(self, node: str, requests: list[Request]) -> None:
         with in_namespace(self._namespace(node)), Netlink() as netlink:
             netlink.batch(requests)
-
-
-def _prepare(node: NodeConfig) -> None:
-    """Settings of a new node namespace, from inside."""
-    as_host = KERNEL_ROUTER if node.kind == "router" else KERNEL_HOST
-    write_sysctls(NO_IPV6 | (as_host if node.stack == "kernel" else PASSIVE))
-
-
-def _ordered(pair: Pair) -> tuple[Attachment, Attachment | None]:
-    """The end that the kernel sets up at creation first: one in a node's namespace where there is one."""
-    if pair.second is not None and pair.first.bridge is not None and pair.second.bridge is None:
-        return pair.second, pair.first
-    return pair.first, pair.second
-
-
-def _switching_ends(pair: Pair) -> list[Attachment]:
-    """The ends that are set down where the link is down."""
-    ends = [end for end in (pair.first, pair.second) if end is not None]
-    at_bridges = [end for end in ends if end.bridge is not None]
-    return at_bridges or [end for end in ends if not end.is_kernel] or ends
-
-
-def _bridge_request(bridge: Bridge, layout: Layout) -> Request:
-    node = bridge.node
-    tree = node.spanning_tree
-    settings = rt.BridgeSettings(ageing_time=node.ageing_time)
-    if tree is not None:
-        settings = rt.BridgeSettings(
-            node.ageing_time, True, tree.priority, tree.hello_time, tree.max_age, tree.forward_delay
-        )
-    mac = parse_mac(node.interfaces[0].mac) if node.interfaces else None
-    mtu = min((end.mtu for end in layout.by_node[node.name]), default=1500)
-    return rt.create_bridge(bridge.name, settings, f"create bridge {node.name}", index=bridge.index, mac=mac, mtu=mtu)

@@ -7,10 +7,17 @@
     loose end                                an interface without a link: a veth whose other end, `x<index>`, stays
                                              down in the lab's namespace, so that the interface exists, without carrier
     end of a stopped node                    while the node is away, `e<index>` in the lab's namespace, down
+    inner ends of an opened link             `m<index>` in the lab's namespace, see below
+
+A link is one veth pair, or two where something is to stand in the middle: an opened link. Its outer ends are as those
+of any other, its inner ends are for whoever carries the frames between them:
+
+    node a  eth0 ═════ m7   (executor)   m8 ═════ eth0  node b
 
 Every interface has an index that no other interface of the lab has, in whichever namespace it is. So an end keeps its
 index when it moves, requests need no look-up, and `index` alone finds it in any list. Bridges are numbered from 2 in
-the order of the plan (1 is `lo`), then ends, link by link, then loose ends and their counterparts.
+the order of the plan (1 is `lo`), then ends, link by link, two outer and two inner ones, whether the link is opened or
+not, then loose ends and their counterparts.
 """
 
 from __future__ import annotations
@@ -19,12 +26,12 @@ import re
 from dataclasses import dataclass, field
 
 from lab.errors import DriverError
-from lab.host.links import LOOPBACK_INDEX, is_interface_name
+from lab.host.links import LOOPBACK_INDEX, Interface, is_interface_name
 from lab.plan.values import End, LinkPlan, Plan
 from nodes.contract import InterfaceConfig, NodeConfig
 from nodes.wire.addresses import Mac, parse_mac
 
-_RESERVED = re.compile(r"lo|(br|p|x|e)[0-9]+")
+_RESERVED = re.compile(r"lo|(br|p|x|e|m)[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +70,24 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two ends of a link; `second` is None for a loose end, whose counterpart has `loose_index`."""
+    """The two ends of a link, and the inner ends that face them while it is opened; `second` is None for a loose end,
+    whose counterpart has `loose_index`."""
 
     link: LinkPlan | None
     first: Attachment
     second: Attachment | None
+    inner: tuple[Interface, ...] = ()
     loose_index: int = 0
+
+    @property
+    def ends(self) -> list[Attachment]:
+        return [end for end in (self.first, self.second) if end is not None]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The kernel's view of a plan. `hosted` are the nodes with a namespace, in the plan's order."""
+    """The kernel's view of a plan. `hosted` are the nodes with a namespace, in the plan's order; `opened` the names of
+    the opened links, which may become more."""
 
     bridges: dict[str, Bridge] = field(default_factory=dict)
     hosted: dict[str, NodeConfig] = field(default_factory=dict)
@@ -82,11 +96,16 @@ class Layout:
     by_node: dict[str, list[Attachment]] = field(default_factory=dict)
     peers: dict[End, Attachment] = field(default_factory=dict)
     by_link: dict[str, Pair] = field(default_factory=dict)
+    link_of: dict[End, Pair] = field(default_factory=dict)
+    opened: set[str] = field(default_factory=set)
 
     def sends_offload(self, end: Attachment) -> bool:
-        """Whether an end may send long segments without checksums: its peer takes them."""
+        """Whether an end may send long segments without checksums: its peer takes them, and nothing is between."""
         peer = self.peers.get(end.end)
-        return peer is not None and peer.takes_offload
+        return peer is not None and peer.takes_offload and not self.is_opened(self.link_of[end.end])
+
+    def is_opened(self, pair: Pair) -> bool:
+        return pair.link is not None and pair.link.name in self.opened
 
     @classmethod
     def of(cls, plan: Plan) -> Layout:
@@ -105,14 +124,19 @@ class Layout:
         for link in plan.links:
             first = layout._attach(link.a, interfaces, index + 1, link.mtu)
             second = layout._attach(link.b, interfaces, index + 2, link.mtu)
-            index += 2
-            layout.pairs.append(Pair(link, first, second))
-            layout.by_link[link.name] = layout.pairs[-1]
+            inner = tuple(Interface(f"m{number}", number) for number in (index + 3, index + 4))
+            index += 4
+            pair = Pair(link, first, second, inner)
+            layout.pairs.append(pair)
+            layout.by_link[link.name] = pair
             layout.peers.update({first.end: second, second.end: first})
+            layout.link_of.update({first.end: pair, second.end: pair})
+            if link.impairment is not None:
+                layout.opened.add(link.name)
         for end, (node, interface) in interfaces.items():
             if end not in layout.ends and not node.is_bridge:
                 first = layout._attach(end, interfaces, index + 1, interface.mtu)
-                layout.pairs.append(Pair(None, first, None, index + 2))
+                layout.pairs.append(Pair(None, first, None, loose_index=index + 2))
                 index += 2
         return layout
 

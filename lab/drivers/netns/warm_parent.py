@@ -28,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from lab.drivers.base import Epoch
 from lab.host import syscalls
 from lab.plan.values import Plan
 from nodes.agent import Agent
@@ -39,12 +40,12 @@ from nodes.rehearsal import rehearse
 MESSAGE_LIMIT = 65536
 
 
-def fork_warm_parent(plan: Plan, run: Path, epoch: int, epoch_wall: int) -> tuple[socket.socket, int]:
+def fork_warm_parent(plan: Plan, run: Path, epoch: Epoch) -> tuple[socket.socket, int]:
     """Start the warm parent. Returns the supervisor's end of the pair and the pid."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if not pid:
-        _run_and_exit(lambda: _WarmParent(theirs, plan, run, (epoch, epoch_wall)).serve(), keep=theirs.fileno())
+        _run_and_exit(lambda: _WarmParent(theirs, plan, run, epoch).serve(), keep=theirs.fileno())
     theirs.close()
     return ours, pid
 
@@ -54,7 +55,7 @@ def _run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
     running its clean-up."""
     status = 1
     try:
-        _close_all_but(keep)
+        syscalls.close_all_but(keep)
         work()
         status = 0
     except BaseException:  # noqa: BLE001 - the last frame of a process: nothing may unwind into the parent's stack
@@ -64,17 +65,8 @@ def _run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
         os._exit(status)
 
 
-def _close_all_but(*descriptors: int) -> None:
-    """Close every file descriptor but these and the standard streams."""
-    first = 3
-    for descriptor in sorted(descriptors):
-        os.closerange(first, descriptor)
-        first = descriptor + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-
-
 class _WarmParent:
-    def __init__(self, link: socket.socket, plan: Plan, run: Path, epoch: tuple[int, int]) -> None:
+    def __init__(self, link: socket.socket, plan: Plan, run: Path, epoch: Epoch) -> None:
         self._link = link
         self._plan = plan
         self._config_of: dict[str, NodeConfig] = {}
@@ -155,7 +147,7 @@ class _WarmParent:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _close_all_but(namespace, listener)
+            syscalls.close_all_but(namespace, listener)
             syscalls.set_name(f"lab:{node}")
             syscalls.set_title(f"layerlab {self._plan.lab}: {node}")
             syscalls.setns(namespace, syscalls.CLONE_NEWNET)

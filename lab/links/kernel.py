@@ -1,0 +1,316 @@
+"""The kernel as executor of impairments: netem on the inner ends of an opened link.
+
+    a ═════ left ──redirect──▶ [netem] right ═════ b         ab: the netem of `right`, through which frames leave to b
+            left [netem] ◀──redirect── right                 ba: that of `left`
+
+Theory of operation. Two filters join the inner ends (lab/host/traffic_control.py), and each end's root qdisc is a netem
+(lab/host/qdisc.py). After that no process of ours touches a frame. What was asked is read back after each message and
+compared number for number, because a kernel ignores attributes that it does not know: nothing is ever said to be in
+force that is not.
+
+A change goes into the netem that is there. Frames inside keep the time at which they leave; a delay made shorter lets
+later frames overtake them. The Markov chain of a loss model begins anew, and so does the count for `gap`.
+
+Seeds. netem has one of its own only since Linux 6.6; on older kernels the results differ from run to run, which
+`state` says (`seeded`). A change sets the seed again, and with the same number the sequence would begin again: after
+each step of a ramp the same frames would be lost. So the n-th change has a seed derived from the link's and from n, as
+reproducible as the first, but not the sequence that the relay draws after a change.
+
+What the kernel does not tell is None in the statistics: how long frames took, how many were reordered or damaged
+(kernels of 2026 do tell), and which of the dropped frames were lost and which found netem full. It counts a frame that
+was marked instead of dropped as dropped, too. When an end goes down, the kernel empties its qdisc without counting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lab.errors import DriverError
+from lab.host import qdisc, traffic_control
+from lab.host.link_state import read_link, read_links
+from lab.host.netlink import Netlink, NetlinkError, Request
+from lab.links.base import DIRECTIONS, UNKNOWN, OpenedLink, Samples
+from nodes import impairment as values
+from nodes.impairment import Direction, Impairment, TimedGilbertElliott, effective_limit
+from nodes.physical.statistics import Sample
+from nodes.physical.tausworthe import derived_seed
+
+_GONE = frozenset({errno.ENOENT, errno.ENODEV})
+"""The kernel's answers to who deletes a qdisc that is not there, or went with its interface."""
+_ANY_MTU = 1500
+_RELAY_HINT = "the relay can: impair_by: relay"
+_COUNTERS = ("delayed", "dropped", "corrupted", "duplicated", "reordered", "marked")
+"""Of tc_netem_xstats (2026), in this order."""
+
+
+class Applied(NamedTuple):
+    """What is in force, as read back: `impairment` with the numbers that the kernel has. `seeded`: its random numbers
+    are those of the seed."""
+
+    impairment: Impairment
+    seeded: bool
+
+
+@dataclass(slots=True)
+class _Egress:
+    """One netem: what it was asked last, `seed` where that has none, and the tables that it holds. `changes` counts the
+    messages since `seed` was new. `arrived` are the frames and octets that had come for it when it was made."""
+
+    asked: Impairment
+    mtu: int
+    seed: int
+    held: qdisc.Held
+    changes: int
+    arrived: tuple[int, int]
+    seeded: bool = False
+
+    @property
+    def seed_to_send(self) -> int:
+        seed = self.seed if self.asked.seed is None else self.asked.seed
+        return derived_seed(seed, "change", self.changes) if self.changes else seed
+
+
+def can_express(impairment: Impairment, *, seeds: bool = True) -> str | None:
+    """None, or what of it the kernel's netem cannot do, as a noun. `seeds`: whether it knows them (`netem_support` of
+    lab/host/probe.py)."""
+    reasons = {
+        "faults": bool(impairment.faults),
+        "a queue discipline": impairment.queue is not None,
+        "a token bucket": impairment.bucket is not None,
+        "a rate trace": impairment.trace is not None,
+        "steadiness": bool(impairment.steadiness),
+        "loss in continuous time": isinstance(impairment.loss, TimedGilbertElliott),
+        "a rate below 8bit": 0 < impairment.rate < 8,
+        "a seed (Linux 6.6 is the first to have one)": impairment.seed is not None and not seeds,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            return reason
+    try:
+        qdisc.settings_of(impairment, _ANY_MTU)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class KernelExecutor:
+    """For the interfaces of the network namespace that `netlink` is in. Interfaces are named by their index."""
+
+    name = "kernel"
+
+    def __init__(self, netlink: Netlink) -> None:
+        self._netlink = netlink
+        self._joined: dict[int, int] = {}
+        self._egress: dict[int, _Egress] = {}
+        self._links: dict[str, OpenedLink] = {}
+        self._classifier = ""
+
+    # As an executor of links (lab/links/base.py)
+
+    def add(self, link: OpenedLink) -> None:
+        """Raises DriverError; then nothing of it is left."""
+        self.join(link.left.index, link.right.index)
+        self._links[link.name] = link
+        try:
+            self.change(link.name, link.impairments, link.mtu)
+        except DriverError:
+            self.remove(link.name)
+            raise
+
+    def change(self, link: str, impairments: tuple[Impairment, Impairment], mtu: int) -> None:
+        """Raises DriverError; then what was in force is in force again."""
+        opened = self._links[link]
+        before = [self._egress.get(index) for _direction, index in _sides(opened)]
+        try:
+            for (_direction, index), impairment, seed in zip(_sides(opened), impairments, opened.seeds, strict=True):
+                self.impair(index, impairment, mtu, seed)
+        except DriverError:
+            for (_direction, index), old in zip(_sides(opened), before, strict=True):
+                if old is not None and old is not self._egress[index]:
+                    self.impair(index, old.asked, old.mtu, old.seed)
+            raise
+
+    def remove(self, link: str) -> None:
+        """Nothing moves this link's frames any more. Raises DriverError."""
+        opened = self._links.pop(link)
+        self.separate(opened.left.index, opened.right.index)
+
+    def set_up(self, link: str, up: bool) -> None:
+        """Nothing to do: the inner ends are down while the link is, which empties their qdiscs."""
+
+    def state(self, link: str) -> dict[str, object]:
+        """Raises DriverError."""
+        told: dict[str, object] = {}
+        seeded = True
+        for direction, index in _sides(self._links[link]):
+            applied = self.applied(index)
+            told[direction] = {"applied": values.encode(applied.impairment), "measured": self.statistics(index)}
+            seeded = seeded and applied.seeded
+        kernel = f"{os.uname().sysname} {os.uname().release}"
+        return told | {"emulator": {"kernel": kernel, "filter": self._classifier, "seeded": seeded}}
+
+    def samples(self) -> dict[str, Samples]:
+        """In two questions for all links. One whose netem somebody has removed is missing. Raises DriverError."""
+        if not self._links:
+            return {}
+        qdiscs = traffic_control.read_qdiscs(self._netlink, "read the netems of all links")
+        netems = {
+            told.interface: told for told in qdiscs if (told.kind, told.parent) == ("netem", traffic_control.ROOT)
+        }
+        received = {link.index: link.statistics["rx_packets"] for link in read_links(self._netlink)}
+        return {
+            name: {direction: self._sample(netems[index], received) for direction, index in _sides(link)}
+            for name, link in self._links.items()
+            if {link.left.index, link.right.index} <= netems.keys()
+        }
+
+    def _sample(self, told: traffic_control.QdiscState, received: Mapping[int, int]) -> Sample:
+        arrived = received.get(self._joined[told.interface], 0) - self._egress[told.interface].arrived[0]
+        return Sample(arrived, told.frames, told.octets, told.drops, 0, UNKNOWN)
+
+    def watch(self) -> dict[int, str]:
+        """There is no process."""
+        return {}
+
+    def close(self) -> None:
+        """Take back everything. What the kernel does not let go of ends with the namespace."""
+        with contextlib.suppress(DriverError):
+            self.undo()
+
+    # By interface
+
+    def join(self, left: int, right: int) -> None:
+        """What arrives at one leaves by the other, both ways. Raises DriverError; then neither is changed."""
+        made: list[int] = []
+        try:
+            for source, target in ((left, right), (right, left)):
+                self._netlink.request(traffic_control.add_clsact(source, f"prepare interface {source} for filters"))
+                made.append(source)
+                doing = f"pass frames from interface {source} to {target}"
+                self._classifier = traffic_control.redirect_all(self._netlink, source, target, doing)
+        except NetlinkError:
+            for source in made:
+                self._netlink.request(traffic_control.delete_clsact(source, f"remove filters of interface {source}"))
+            raise
+        self._joined |= {left: right, right: left}
+
+    def impair(self, index: int, impairment: Impairment, mtu: int, seed: int) -> Applied:
+        """What leaves by interface `index` suffers `impairment` from now on; `seed` where that has none of its own.
+        Raises DriverError where the kernel refuses, or has afterwards something else than it was asked for."""
+        doing = f"set netem on interface {index}"
+        reason = can_express(impairment)
+        if reason is not None:
+            raise DriverError(f"{doing}: the kernel cannot do this: {reason}", hint=_RELAY_HINT)
+        egress = self._next(index, impairment, mtu, seed)
+        before = self._egress.get(index)
+        held = before.held if before else qdisc.NO_TABLES
+        sent = dataclasses.replace(impairment, seed=egress.seed_to_send)
+        self._send(qdisc.encode_netem(sent, mtu, index, description=doing, held=held, new=before is None))
+        self._egress[index] = egress
+        got = qdisc.decode_netem(traffic_control.read_qdisc(self._netlink, index, f"{doing}: read it back").options)
+        egress.seeded = got.seed is not None
+        unlike = qdisc.differences(qdisc.settings_of(sent, mtu, held=held), got)
+        if impairment.seed is not None and not egress.seeded:
+            unlike.append(f"seed: {impairment.seed} asked, this kernel's netem has none (Linux 6.6 has)")
+        if unlike:
+            raise DriverError(
+                f"{doing}: the kernel has not what it was asked for: {'; '.join(unlike)}", hint=_RELAY_HINT
+            )
+        return self.applied(index)
+
+    def applied(self, index: int) -> Applied:
+        """What has been read back of the last `impair` there."""
+        egress = self._egress[index]
+        in_force = dataclasses.replace(
+            egress.asked,
+            limit=effective_limit(egress.asked, egress.mtu),
+            rate=egress.asked.rate // 8 * 8,
+            seed=egress.seed_to_send if egress.seeded else None,
+        )
+        return Applied(in_force, egress.seeded)
+
+    def statistics(self, index: int) -> dict[str, Any]:
+        """Of what leaves by interface `index`: as nodes.physical.statistics.Statistics.snapshot, None for what the
+        kernel does not tell; counted since the first `impair`. Raises DriverError."""
+        told = traffic_control.read_qdisc(self._netlink, index, f"read netem of interface {index}")
+        if told.kind != "netem":
+            raise DriverError(f"interface {index} has lost its netem: somebody set {told.kind!r} there")
+        now, begin = self._arrived(index), self._egress[index].arrived
+        counters = _counters(told.extra)
+        return {
+            "in_frames": now[0] - begin[0],
+            "in_octets": now[1] - begin[1],
+            "out_frames": told.frames,
+            "out_octets": told.octets,
+            "inside": told.waiting,
+            "dropped": {"netem": told.drops} if told.drops else {},
+            **{name: counters.get(name) for name in ("duplicated", "reordered", "corrupted", "marked")},
+            **dict.fromkeys(("rate", "peak_rate", "delay", "lateness")),
+        }
+
+    def separate(self, left: int, right: int) -> None:
+        """Take both netems and the redirection away; what is inside is lost. Interfaces that are gone have taken theirs
+        with them. Raises NetlinkError."""
+        for index in (left, right):
+            if self._egress.pop(index, None) is not None:
+                self._delete(traffic_control.delete_qdisc(index, f"remove netem of interface {index}"))
+            if self._joined.pop(index, None) is not None:
+                self._delete(traffic_control.delete_clsact(index, f"remove filters of interface {index}"))
+
+    def undo(self) -> None:
+        """All that was joined and impaired is as it was before. Raises NetlinkError."""
+        for index in {*self._joined, *self._egress}:
+            self.separate(index, self._joined.get(index, index))
+        self._links.clear()
+
+    def _next(self, index: int, impairment: Impairment, mtu: int, seed: int) -> _Egress:
+        """The entry of an interface after this message."""
+        before = self._egress.get(index)
+        if before is None:
+            return _Egress(
+                impairment, mtu, seed, qdisc.tables_after(impairment, qdisc.NO_TABLES), 0, self._arrived(index)
+            )
+        same = (before.seed, before.asked.seed) == (seed, impairment.seed)
+        held = qdisc.tables_after(impairment, before.held)
+        return _Egress(impairment, mtu, seed, held, before.changes + 1 if same else 0, before.arrived)
+
+    def _arrived(self, index: int) -> tuple[int, int]:
+        """Frames and octets that came for the netem of `index`, by the counters of the interface that they come by."""
+        source = self._joined.get(index)
+        if source is None:
+            return 0, 0
+        counted = read_link(self._netlink, source).statistics
+        return counted["rx_packets"], counted["rx_bytes"]
+
+    def _send(self, request: Request) -> None:
+        try:
+            self._netlink.request(request)
+        except NetlinkError as error:
+            raise qdisc.with_netem_hint(error) from error
+
+    def _delete(self, request: Request) -> None:
+        try:
+            self._netlink.request(request)
+        except NetlinkError as error:
+            if error.errno not in _GONE:
+                raise
+
+
+def _sides(link: OpenedLink) -> Iterator[tuple[Direction, int]]:
+    """The interface that a direction's frames leave by."""
+    return zip(DIRECTIONS, (link.right.index, link.left.index), strict=True)
+
+
+def _counters(extra: bytes) -> dict[str, int]:
+    """netem's own counters, of 32 or of 64 bits; empty for a kernel that has none."""
+    for letter, size in (("I", 4), ("Q", 8)):
+        if len(extra) == size * len(_COUNTERS):
+            return dict(zip(_COUNTERS, struct.unpack(f"={len(_COUNTERS)}{letter}", extra), strict=True))
+    return {}
