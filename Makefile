@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
-                procps util-linux curl nmap openssh-server openssh-client
+                procps util-linux curl nmap openssh-server openssh-client iperf3 $(UML_PACKAGES)
+# A real kernel with netem, as a program. Debian has it for these machines only; elsewhere its tests say so.
+UML_PACKAGES := $(if $(filter amd64 i386,$(shell dpkg --print-architecture 2>/dev/null)),user-mode-linux)
 BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping
 
 .PHONY: setup system-packages bench-packages test check lint types unit system demo bench clean

@@ -85,7 +85,7 @@ WITH_A_LAB = [
     ("ping a b -c 1 -W 0.1", 7, "error: no reply from b\n" + EVENTS),
     ("start b", 0, "node b is running\n"),
     ("link frob down", 2, "error: no link 'frob' in this lab\n  hint: its links: a--s2, s2--s1, b--s1, k--s1\n"),
-    ("events -f zz", 2, "error: no node 'zz' in lab LAB\n" + NODES),
+    ("events -f zz", 2, "error: no node or link 'zz' in lab LAB\n" + NODES),
     ("events --run none", 2, "error: none/run.json: No such file or directory\n  hint: is this the folder of a run?\n"),
     ("ladder --run none", 2, "error: none/run.json: No such file or directory\n  hint: is this the folder of a run?\n"),
 ]  # fmt: skip
@@ -120,7 +120,7 @@ USAGE = [
     ("traceroute a b --method tcp", "invalid value for '--method': 'tcp' is not one of 'udp', 'icmp'"),
     ("exec a", "missing argument 'COMMAND'"),
     ("stop a x", "invalid value for 'NUMBER': a whole number expected"),
-    ("link a--s2 sideways", "invalid value for 'up|down': 'sideways' is not one of 'up', 'down'"),
+    ("link a--s2 sideways", "invalid value for 'up|down|flap': 'sideways' is not one of 'up', 'down', 'flap'"),
     ("events --last -1", "invalid value for '--last': at least 0 is possible"),
 ]
 

@@ -67,8 +67,7 @@ def user(needs: Needs) -> Iterator[Labs]:
 
 def test_the_commands(user: Labs) -> None:
     """In order, as they stand there, in a folder with the README's first topology and the examples."""
-    (yaml,) = blocks("yaml")
-    user.write(yaml, "pair.yml")
+    user.write(next(iter(blocks("yaml"))), "pair.yml")
     shutil.copytree(ROOT / "topologies", user.folder / "topologies")
     seen = set()
     for words in commands():
@@ -80,7 +79,20 @@ def test_the_commands(user: Labs) -> None:
         else:
             user.run(*words[1:], code=0, SHELL="/bin/sh")
         seen.add(words[1])
-    assert seen >= {"up", "ping", "down", "validate", "plan", "ps", "state", "events", "capture", "exec", "shell"}
+    assert seen >= {
+        "up",
+        "ping",
+        "impair",
+        "down",
+        "validate",
+        "plan",
+        "ps",
+        "state",
+        "events",
+        "capture",
+        "exec",
+        "shell",
+    }
     assert json.loads(user.run("ps", "--json", code=0).out) == []
     assert {run.name.partition("-")[0] for run in user.runs.iterdir()} == {"pair", "demo"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.drivers.base import Epoch
 from lab.drivers.netns import warm_parent
 from lab.model.load import loads
 from lab.plan.planner import make_plan
@@ -34,7 +35,7 @@ def test_ends_that_nobody_reads_block_nothing(monkeypatch: pytest.MonkeyPatch, t
     plan = make_plan(loads(text + "".join(f"  - {name} -- s\n" for name in names)))
     for name in names:
         (tmp_path / "nodes" / name).mkdir(parents=True)
-    link, pid = warm_parent.fork_warm_parent(plan, tmp_path, 0, 0)
+    link, pid = warm_parent.fork_warm_parent(plan, tmp_path, Epoch(0, 0))
     try:
         link.settimeout(60)
         with socket.socket(socket.AF_UNIX) as listener:
@@ -52,7 +53,7 @@ def test_ends_that_nobody_reads_block_nothing(monkeypatch: pytest.MonkeyPatch, t
 
 def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
     plan = make_plan(loads("nodes: {a: , b: }\nlinks: [a -- b]"))
-    link, pid = warm_parent.fork_warm_parent(plan, tmp_path, 0, 0)
+    link, pid = warm_parent.fork_warm_parent(plan, tmp_path, Epoch(0, 0))
     link.close()
     deadline = time.monotonic() + 10
     while os.waitpid(pid, os.WNOHANG)[0] == 0:

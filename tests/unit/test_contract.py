@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nodes import contract
+from nodes import contract, json_values
 from nodes.contract import (
     ApplicationConfig,
     InterfaceConfig,
@@ -197,7 +197,7 @@ def test_every_field_is_tried_with_a_wrong_type(cls: type[Any]) -> None:
     for field in dataclasses.fields(cls):
         data = dict.fromkeys(required(cls), "x") | {field.name: object()}
         with pytest.raises(ValueError, match=f"^place.{field.name}: "):
-            contract._decode(cls, data, "place")
+            json_values.decode(cls, data, "place")
 
 
 def required(cls: type[Any]) -> list[str]:

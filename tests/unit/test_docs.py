@@ -12,7 +12,14 @@ import typer
 from pydantic import BaseModel
 
 from lab.cli.main import COMMANDS, app
+from lab.model.explain import keys_of
+from lab.model.impairment import LinkImpair
+from lab.model.impairment_faults import Corrupt, Delay, Drop, Duplicate
+from lab.model.impairment_parts import PARTS, Loss
+from lab.model.impairment_queues import PARTS as QUEUE_PARTS
+from lab.model.impairment_queues import Queue, Slot
 from lab.model.load import loads
+from lab.model.schedule import Entry
 from lab.model.tcp import Tcp
 from lab.model.topology import Defaults, Host, Hub, Interface, Link, Network, Router, SpanningTree, Switch, Topology
 from lab.plan.planner import make_plan
@@ -141,12 +148,30 @@ COMMON = {"kind", "trace", "capture"}
         ("Networks", (Network,), set()),
         ("Defaults", (Defaults,), set()),
         ("TCP", (Tcp,), set()),
+        ("Impairments", (LinkImpair,), set()),
+        ("Losses", (Loss,), {"correlation"}),
+        ("Queues and slots", (Queue,), set()),
+        ("Faults", (Drop, Delay, Duplicate, Corrupt), set()),
+        ("Schedules", (Entry,), set()),
     ],
 )
 def test_reference_has_every_key(title: str, models: tuple[type[BaseModel], ...], elsewhere: set[str]) -> None:
-    fields = {name for model in models for name in model.model_fields} - elsewhere
+    fields = {name for model in models for name in keys_of(model)} - elsewhere
     shown = [key for key in keys(title) if key not in ("host", "router", "switch", "hub")]
     assert sorted(shown) == sorted(fields)
+
+
+def test_reference_has_the_parts_of_impairments() -> None:
+    """Tables that name the keys of a part in one row, and sentences about slots."""
+    for title, names, parts in (
+        ("Losses", ("gemodel", "state", "timed"), PARTS),
+        ("Queues and slots", ("drop_tail", "red", "codel", "fq_codel", "pie"), QUEUE_PARTS),
+        ("Impairments", ("burst", "corrupt", "duplicate", "reorder", "rate", "bucket"), PARTS),
+    ):
+        rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section(title), re.MULTILINE))
+        for name in names:
+            assert set(re.findall(r"`(\w+)`", rows[name])) == set(keys_of(parts[name])), name
+    assert all(f"`{key}`" in section("Queues and slots") for key in keys_of(Slot))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,281 @@
+"""The kernel's netem as executor, against a double of the kernel with its habits (netem_kernel.py). What the real one
+does with all this is tried in tests/system/test_kernel_executor_uml.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import sys
+
+import pytest
+
+from lab.errors import DriverError
+from lab.host import qdisc
+from lab.host.links import Interface
+from lab.host.netlink import NetlinkError, attribute
+from lab.links.base import UNKNOWN, LinkExecutor, OpenedLink
+from lab.links.kernel import KernelExecutor, can_express
+from nodes import impairment as values
+from nodes.impairment import (
+    NOTHING,
+    Codel,
+    Distribution,
+    Fault,
+    Impairment,
+    RandomLoss,
+    RateTrace,
+    TimedGilbertElliott,
+    TokenBucket,
+)
+from nodes.physical.statistics import Sample, Statistics
+from nodes.units import MILLISECOND, SECOND
+from tests.unit.netem_kernel import PRNG_SEED, NetemKernel
+
+DELAY = Impairment(delay=20 * MILLISECOND)
+LOSS = Impairment(loss=RandomLoss(chance=0.01))
+LINK = OpenedLink("a--b", Interface("m1", 11), Interface("m2", 21), 1500, (DELAY, LOSS), (1, 2))
+little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="the double counts in little-endian")
+
+
+def executor(kernel: NetemKernel) -> KernelExecutor:
+    return KernelExecutor(kernel)  # type: ignore[arg-type]
+
+
+def in_force(kernel: NetemKernel, index: int) -> qdisc.NetemSettings:
+    return qdisc.decode_netem(kernel.netems[index].told())
+
+
+def test_a_link_is_joined_and_impaired() -> None:
+    """Frames to b leave by `right`, so ab is the netem of that one."""
+    kernel = NetemKernel()
+    subject: LinkExecutor = executor(kernel)
+    subject.add(LINK)
+    assert kernel.redirected == {11: "matchall", 21: "matchall"}
+    assert in_force(kernel, 21) == qdisc.settings_of(DELAY, 1500, seed=1)
+    assert in_force(kernel, 11) == qdisc.settings_of(LOSS, 1500, seed=2)
+    subject.close()
+    assert (kernel.netems, kernel.clsact, kernel.redirected) == ({}, set(), {})
+
+
+def test_a_kernel_without_matchall() -> None:
+    kernel = NetemKernel(lacks=frozenset({"matchall"}))
+    executor(kernel).join(11, 21)
+    assert kernel.redirected == {11: "u32", 21: "u32"}
+
+
+def test_a_kernel_without_filters() -> None:
+    kernel = NetemKernel(lacks=frozenset({"matchall", "u32"}))
+    with pytest.raises(NetlinkError, match="no filter for it") as caught:
+        executor(kernel).add(LINK)
+    assert "act_mirred" in caught.value.hint
+    assert not kernel.clsact
+
+
+def test_a_kernel_without_netem() -> None:
+    kernel = NetemKernel(lacks=frozenset({"netem"}))
+    with pytest.raises(NetlinkError, match="this kernel has no sch_netem") as caught:
+        executor(kernel).add(LINK)
+    assert "impair_by: relay" in caught.value.hint
+    assert not kernel.clsact
+
+
+def test_an_interface_that_somebody_uses() -> None:
+    kernel = NetemKernel()
+    kernel.netems[21] = kernel.netems[11] = object()  # type: ignore[assignment]
+    with pytest.raises(NetlinkError, match="exists"):
+        executor(kernel).impair(21, DELAY, 1500, 1)
+
+
+def test_what_the_kernel_ignores_is_an_error() -> None:
+    """An old kernel does not know 64-bit times: it cuts to ticks, and says nothing."""
+    kernel = NetemKernel(ignored=frozenset({6, 8}))
+    subject = executor(kernel)
+    with pytest.raises(DriverError) as caught:
+        subject.add(dataclasses.replace(LINK, impairments=(Impairment(rate=8_000_000), NOTHING)))
+    assert caught.value.message == (
+        "set netem on interface 21: the kernel has not what it was asked for: rate: 8mbit asked, 0bit got"
+    )
+    assert (kernel.netems, kernel.clsact) == ({}, set())
+
+
+@pytest.mark.parametrize(
+    ("impairment", "reason"),
+    [
+        (Impairment(faults=(Fault("drop"),)), "faults"),
+        (Impairment(rate=1_000_000, queue=Codel()), "a queue discipline"),
+        (Impairment(bucket=TokenBucket(1000, 1000)), "a token bucket"),
+        (Impairment(trace=RateTrace((1,))), "a rate trace"),
+        (Impairment(delay=2, jitter=1, steadiness=0.5), "steadiness"),
+        (Impairment(loss=TimedGilbertElliott(good=1, bad=1)), "loss in continuous time"),
+        (Impairment(rate=7), "a rate below 8bit"),
+        (Impairment(delay=4 * SECOND, jitter=3 * SECOND), "room for a jitter of 3s (at most 2147483.647us)"),
+    ],
+)
+def test_what_the_kernel_cannot_express(impairment: Impairment, reason: str) -> None:
+    assert can_express(impairment) == reason
+    kernel = NetemKernel()
+    with pytest.raises(DriverError, match="the kernel cannot do this"):
+        executor(kernel).impair(21, impairment, 1500, 1)
+    assert not kernel.sent
+
+
+def test_what_the_kernel_can_express() -> None:
+    rich = Impairment(
+        delay=2, jitter=1, delay_correlation=0.5, distribution=Distribution("pareto"), loss=RandomLoss(chance=0.1),
+        ecn=True, corrupt=0.1, duplicate=0.1, reorder=0.1, gap=3, rate=8, slot=values.Slot(1, 2), seed=3, limit=7,
+    )  # fmt: skip
+    assert can_express(rich) is None
+    assert can_express(rich, seeds=False) == "a seed (Linux 6.6 is the first to have one)"
+
+
+# --- changes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_forgets_what_was() -> None:
+    kernel = NetemKernel()
+    subject = executor(kernel)
+    subject.add(LINK)
+    subject.change("a--b", (Impairment(rate=1_000_000, ecn=True, slot=values.Slot(1, 2)), NOTHING), 9000)
+    subject.change("a--b", (DELAY, NOTHING), 9000)
+    assert in_force(kernel, 21)._replace(seed=None) == qdisc.settings_of(DELAY, 9000)
+    assert in_force(kernel, 11)._replace(seed=None) == qdisc.settings_of(NOTHING, 9000)
+
+
+def test_a_change_that_fails_changes_nothing() -> None:
+    """`ab` had been changed already when `ba` was refused."""
+    kernel = NetemKernel(ignored=frozenset({PRNG_SEED}))
+    subject = executor(kernel)
+    subject.add(LINK)
+    with pytest.raises(DriverError, match="this kernel's netem has none"):
+        subject.change("a--b", (NOTHING, Impairment(delay=5, seed=7)), 1500)
+    assert in_force(kernel, 21) == qdisc.settings_of(DELAY, 1500)
+    assert in_force(kernel, 11) == qdisc.settings_of(LOSS, 1500)
+    with pytest.raises(DriverError, match="faults"):
+        subject.change("a--b", (NOTHING, Impairment(faults=(Fault("drop"),))), 1500)
+    assert in_force(kernel, 21) == qdisc.settings_of(DELAY, 1500)
+
+
+def test_seeds() -> None:
+    """A change must not begin the same sequence again, and is as reproducible as the first message."""
+
+    def drawn() -> list[int | None]:
+        kernel = NetemKernel()
+        subject = executor(kernel)
+        found = []
+        for impairment in (LOSS, LOSS, LOSS, dataclasses.replace(LOSS, seed=9), dataclasses.replace(LOSS, seed=9)):
+            subject.impair(21, impairment, 1500, 42)
+            found.append(in_force(kernel, 21).seed)
+        return found
+
+    seeds = drawn()
+    assert seeds == drawn()
+    assert (seeds[0], seeds[3]) == (42, 9)
+    assert len(set(seeds)) == 5
+
+
+def test_tables_are_not_forgotten_when_a_change_fails() -> None:
+    """The kernel took the table; the uniform jitter that follows must displace it."""
+    kernel = NetemKernel(ignored=frozenset({6, 8}))
+    subject = executor(kernel)
+    subject.impair(21, DELAY, 1500, 1)
+    normal = Impairment(delay=2, jitter=1, distribution=Distribution("normal"))
+    with pytest.raises(DriverError, match="rate"):
+        subject.impair(21, dataclasses.replace(normal, rate=8000), 1500, 1)
+    subject.impair(21, Impairment(delay=2, jitter=1), 1500, 1)
+    assert kernel.netems[21].tables[2] == struct.pack("=4096h", *qdisc.uniform_table())
+
+
+# --- what is told --------------------------------------------------------------------------------------------------
+
+
+def test_applied() -> None:
+    kernel = NetemKernel()
+    applied = executor(kernel).impair(21, Impairment(rate=10_000_003), 1500, 42)
+    assert (applied.impairment, applied.seeded) == (Impairment(rate=10_000_000, limit=1000, seed=42), True)
+    old = NetemKernel(ignored=frozenset({PRNG_SEED}))
+    applied = executor(old).impair(21, DELAY, 1500, 42)
+    assert (applied.impairment, applied.seeded) == (dataclasses.replace(DELAY, limit=3302), False)
+
+
+@little_endian
+def test_statistics() -> None:
+    kernel = NetemKernel()
+    kernel.counters = {11: (100, 0, 5000, 0)}
+    subject = executor(kernel)
+    subject.add(LINK)
+    kernel.counters = {11: (107, 1, 5700, 64)}
+    kernel.stats = attribute(1, struct.pack("=QII", 400, 4, 0)) + attribute(3, struct.pack("=5I", 2, 200, 1, 0, 0))
+    told = subject.statistics(21)
+    assert told.keys() == Statistics().snapshot(0).keys()
+    known = {name: value for name, value in told.items() if value is not None}
+    assert known == {
+        "in_frames": 7, "in_octets": 700, "out_frames": 4, "out_octets": 400, "inside": 2, "dropped": {"netem": 1},
+    }  # fmt: skip
+    for layout in ("=6I", "=6Q"):
+        kernel.extra = struct.pack(layout, 1, 2, 3, 4, 5, 6)
+        told = subject.statistics(21)
+        assert [told[name] for name in ("corrupted", "duplicated", "reordered", "marked")] == [3, 4, 5, 6]
+    kernel.extra = bytes(20)
+    assert subject.statistics(21)["marked"] is None
+
+
+@little_endian
+def test_samples() -> None:
+    kernel = NetemKernel()
+    kernel.counters = {11: (100, 0, 5000, 0), 21: (0, 0, 0, 0)}
+    subject = executor(kernel)
+    assert subject.samples() == {}
+    subject.add(LINK)
+    kernel.counters = {11: (107, 1, 5700, 64), 21: (9, 0, 900, 0)}
+    kernel.stats = attribute(1, struct.pack("=QII", 400, 4, 0)) + attribute(3, struct.pack("=5I", 2, 200, 1, 0, 0))
+    assert subject.samples() == {
+        "a--b": {"ab": Sample(7, 4, 400, 1, 0, UNKNOWN), "ba": Sample(9, 4, 400, 1, 0, UNKNOWN)}
+    }
+    del kernel.netems[21]
+    assert subject.samples() == {}
+
+
+def test_statistics_of_a_netem_that_is_gone() -> None:
+    kernel = NetemKernel()
+    subject = executor(kernel)
+    subject.add(LINK)
+    del kernel.netems[21]
+    with pytest.raises(DriverError, match="has lost its netem: somebody set 'noqueue'"):
+        subject.statistics(21)
+
+
+def test_state() -> None:
+    kernel = NetemKernel(ignored=frozenset({PRNG_SEED}))
+    subject = executor(kernel)
+    subject.add(LINK)
+    state = subject.state("a--b")
+    assert state["ab"]["applied"] == {"delay": 20 * MILLISECOND, "limit": 3302}  # type: ignore[index]
+    assert values.decode(state["ba"]["applied"]) == dataclasses.replace(LOSS, limit=1000)  # type: ignore[index]
+    emulator = state["emulator"]
+    assert (emulator["filter"], emulator["seeded"]) == ("matchall", False)  # type: ignore[index]
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def test_undo() -> None:
+    kernel = NetemKernel()
+    subject = executor(kernel)
+    subject.join(11, 21)
+    subject.impair(21, DELAY, 1500, 1)
+    subject.impair(31, DELAY, 1500, 1)
+    subject.undo()
+    assert (kernel.netems, kernel.clsact) == ({}, set())
+    subject.add(LINK)
+
+
+def test_interfaces_that_are_gone() -> None:
+    """A link that was opened anew has new interfaces; the old ones took everything with them."""
+    kernel = NetemKernel()
+    subject = executor(kernel)
+    subject.add(LINK)
+    kernel.netems.clear()
+    kernel.clsact.clear()
+    subject.remove("a--b")
+    subject.add(LINK)
+    assert kernel.netems.keys() == {11, 21}
