@@ -7,9 +7,10 @@ APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsu
                 procps util-linux curl nmap openssh-server openssh-client iperf3 $(UML_PACKAGES)
 # A real kernel with netem, as a program. Debian has it for these machines only; elsewhere its tests say so.
 UML_PACKAGES := $(if $(filter amd64 i386,$(shell dpkg --print-architecture 2>/dev/null)),user-mode-linux)
-BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping
+BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping $(UML_PACKAGES)
+ORACLE_PACKAGES := qemu-system-x86 util-linux
 
-.PHONY: setup system-packages bench-packages test check lint types unit system demo bench clean
+.PHONY: setup system-packages bench-packages test check lint types unit system demo bench oracle-seeded clean
 
 setup: $(VENV)/.installed
 
@@ -51,6 +52,11 @@ demo: setup
 
 bench: setup bench-packages
 	$(BIN)/python -m tests.benchmarks
+
+# The link engine beside a Linux 6.12, whose netem has a seed: frame by frame. Fetches that kernel (35 MB, once).
+oracle-seeded: setup
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-packages $(ORACLE_PACKAGES); fi
+	$(BIN)/python -m tests.oracle_seeded
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

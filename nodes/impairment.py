@@ -31,6 +31,8 @@ Executor = Literal["auto", "kernel", "relay"]
 Direction = Literal["ab", "ba"]
 """From the link's first end to its second, or back."""
 
+DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
+
 FRAME_OVERHEAD = 14
 """Octets of Ethernet header in front of an IP packet of the MTU's size."""
 MINIMUM_LIMIT = 1000
@@ -306,6 +308,32 @@ class Change:
     every: int = 0
     times: int = 1
     origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkImpairment:
+    """Of one link: what holds in both directions when the lab comes up, what changes then, and who is to do it."""
+
+    ab: Impairment
+    ba: Impairment
+    changes: tuple[Change, ...] = ()
+    by: Executor = "auto"
+
+    def of(self, direction: Direction) -> Impairment:
+        return self.ab if direction == "ab" else self.ba
+
+
+def beyond_netem(impairment: Impairment) -> dict[str, str]:
+    """What the kernel's netem has not: fields, with words for them. Empty where it can do all."""
+    table = {
+        "faults": (bool(impairment.faults), "faults"),
+        "queue": (impairment.queue is not None, "queue discipline in front of it"),
+        "bucket": (impairment.bucket is not None, "token bucket"),
+        "trace": (impairment.trace is not None, "rate trace"),
+        "steadiness": (impairment.steadiness > 0, "steadiness"),
+        "loss": (isinstance(impairment.loss, TimedGilbertElliott), "loss in continuous time"),
+    }
+    return {field: words for field, (needed, words) in table.items() if needed}
 
 
 def encode(impairment: Impairment) -> dict[str, Any]:

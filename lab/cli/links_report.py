@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lab.cli.output import bit_rate
 from lab.model.impairment_text import describe
 from nodes import impairment
-from nodes.quantities import format_duration, format_rate
+from nodes.units import MILLISECOND
 
 NOT_KNOWN = "not known to this executor"
 
@@ -64,14 +65,10 @@ def _times(distribution: Mapping[str, Any] | None) -> str:
     if not distribution["count"]:
         return "no frame yet"
     shown = (("p1", "p1"), ("p50", "p50"), ("p99", "p99"), ("maximum", "max"))
-    return ", ".join(f"{name} {_time(distribution[key])}" for key, name in shown)
-
-
-def _time(nanoseconds: int) -> str:
-    return f"{nanoseconds / 1e6:.2f}ms" if nanoseconds < 10_000_000_000 else format_duration(nanoseconds)
+    return ", ".join(f"{name} {distribution[key] / MILLISECOND:.2f} ms" for key, name in shown)
 
 
 def _rate(measured: Mapping[str, Any]) -> str:
     if measured.get("rate") is None:
         return NOT_KNOWN
-    return f"{format_rate(measured['rate'])} in the last second, at most {format_rate(measured['peak_rate'])}"
+    return f"{bit_rate(measured['rate'])} in the last second, at most {bit_rate(measured['peak_rate'])}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lab.links.base import DIRECTIONS, UNKNOWN, Samples
-from nodes.impairment import Direction
+from lab.links.base import UNKNOWN, Samples
+from nodes.impairment import DIRECTIONS, Direction
 from nodes.physical.statistics import Sample
 from nodes.trace.files import RecordFile
 from nodes.units import MILLISECOND, SECOND

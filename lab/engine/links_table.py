@@ -21,14 +21,14 @@ from lab.engine.links_trace import LinksTrace
 from lab.engine.runs import Run
 from lab.errors import DriverError, LabError, UserInputError
 from lab.host.load import LoadMeter
-from lab.links.base import DIRECTIONS, LinkExecutor, OpenedLink
+from lab.links.base import LinkExecutor, OpenedLink
 from lab.links.executors import Executors
 from lab.links.verdict import Saturation, reasons
 from lab.model.impairment_text import describe
 from lab.plan.seeds import link_seed
 from lab.plan.values import LinkPlan, Plan
 from nodes import impairment as values
-from nodes.impairment import NOTHING, Change, Direction, Executor, Impairment, Patch
+from nodes.impairment import DIRECTIONS, NOTHING, Change, Direction, Executor, Impairment, Patch
 from nodes.io.reactor import Handle, Reactor
 from nodes.physical.schedule import Schedule
 from nodes.trace.link_events import CarrierUpdated, EmulatorFailed, ExecutorUpdated, ImpairmentUpdated, MtuUpdated

@@ -20,7 +20,6 @@ Samples: TypeAlias = Mapping[Direction, Sample]
 """Of both directions of a link."""
 UNKNOWN = -1
 """The lateness in a sample of an executor that does not know times."""
-DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,9 @@ from lab.errors import DriverError
 from lab.host import qdisc, traffic_control
 from lab.host.link_state import read_link, read_links
 from lab.host.netlink import Netlink, NetlinkError, Request
-from lab.links.base import DIRECTIONS, UNKNOWN, OpenedLink, Samples
+from lab.links.base import UNKNOWN, OpenedLink, Samples
 from nodes import impairment as values
-from nodes.impairment import Direction, Impairment, TimedGilbertElliott, effective_limit
+from nodes.impairment import DIRECTIONS, Direction, Impairment, effective_limit
 from nodes.physical.statistics import Sample
 from nodes.physical.tausworthe import derived_seed
 
@@ -80,19 +80,12 @@ class _Egress:
 def can_express(impairment: Impairment, *, seeds: bool = True) -> str | None:
     """None, or what of it the kernel's netem cannot do, as a noun. `seeds`: whether it knows them (`netem_support` of
     lab/host/probe.py)."""
-    reasons = {
-        "faults": bool(impairment.faults),
-        "a queue discipline": impairment.queue is not None,
-        "a token bucket": impairment.bucket is not None,
-        "a rate trace": impairment.trace is not None,
-        "steadiness": bool(impairment.steadiness),
-        "loss in continuous time": isinstance(impairment.loss, TimedGilbertElliott),
-        "a rate below 8bit": 0 < impairment.rate < 8,
-        "a seed (Linux 6.6 is the first to have one)": impairment.seed is not None and not seeds,
-    }
-    for reason, applies in reasons.items():
-        if applies:
-            return reason
+    for words in values.beyond_netem(impairment).values():
+        return words
+    if 0 < impairment.rate < 8:
+        return "rate below 8bit"
+    if impairment.seed is not None and not seeds:
+        return "seed (Linux 6.6 is the first to have one)"
     try:
         qdisc.settings_of(impairment, _ANY_MTU)
     except ValueError as error:

@@ -9,11 +9,21 @@ from itertools import combinations
 from lab.lint.findings import Check, Finding
 from lab.lint.impairment_rules import errors_of, warnings_of
 from lab.model.errors import did_you_mean
-from lab.model.impaired import DIRECTIONS, LinkImpairment, directions_of, relay_only
+from lab.model.impaired import directions_of
 from lab.model.impairment import FIELDS_OF
 from lab.model.layout import Layout
 from lab.model.yaml_source import KeyPath
-from nodes.impairment import NOTHING, Change, Direction, Impairment, decode_patch, merged
+from nodes.impairment import (
+    DIRECTIONS,
+    NOTHING,
+    Change,
+    Direction,
+    Impairment,
+    LinkImpairment,
+    beyond_netem,
+    decode_patch,
+    merged,
+)
 
 __all__ = ["CHECKS", "errors_of", "warnings_of"]
 
@@ -95,7 +105,7 @@ def _rules(
     mtu = max(layout.mtu(port) for port in layout.links[index])
     errors = errors_of(impairment, mtu)
     if asked.by == "kernel":
-        for field, words in relay_only(impairment).items():
+        for field, words in beyond_netem(impairment).items():
             yield field, f"netem has no {words}, and 'impair_by' says kernel", "impair_by: relay, or auto", False
     for said in errors:
         yield *said, False

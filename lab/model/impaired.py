@@ -5,28 +5,13 @@ The first end of a link sends in the direction `ab`, the second in `ba`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
 from lab.model.impairment import NoImpair, impairment_of
 from lab.model.topology import Link, Topology
-from nodes.impairment import NOTHING, Change, Direction, Executor, Impairment, Patch, TimedGilbertElliott
-
-DIRECTIONS: tuple[Direction, Direction] = ("ab", "ba")
-
-
-@dataclass(frozen=True)
-class LinkImpairment:
-    """Of one link: what holds when the lab comes up, what changes then, and who is to do it."""
-
-    ab: Impairment
-    ba: Impairment
-    changes: tuple[Change, ...] = ()
-    by: Executor = "auto"
-
-    def of(self, direction: Direction) -> Impairment:
-        return self.ab if direction == "ab" else self.ba
+from nodes.impairment import DIRECTIONS, NOTHING, Direction, Impairment, LinkImpairment, Patch
 
 
 class _HasTopology(Protocol):
@@ -87,16 +72,3 @@ def directions_of(link: Link, sender: str | None) -> tuple[Direction, ...]:
 def carries_only(impairment: Impairment) -> bool:
     """Whether nothing happens to a frame: a seed or a limit alone do nothing."""
     return replace(impairment, seed=None, limit=0) == NOTHING
-
-
-def relay_only(impairment: Impairment) -> dict[str, str]:
-    """What only the relay can do: fields, with words for them. Empty where netem can do all."""
-    table = {
-        "faults": (bool(impairment.faults), "faults"),
-        "queue": (impairment.queue is not None, "queue disciplines in front of it"),
-        "bucket": (impairment.bucket is not None, "token bucket"),
-        "trace": (impairment.trace is not None, "rate trace"),
-        "steadiness": (impairment.steadiness > 0, "steadiness"),
-        "loss": (isinstance(impairment.loss, TimedGilbertElliott), "loss model in time"),
-    }
-    return {field: words for field, (needed, words) in table.items() if needed}

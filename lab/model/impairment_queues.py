@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lab.model.errors import did_you_mean
 from lab.model.impairment_parts import DistributionField
@@ -28,6 +28,11 @@ from lab.model.quantities import (
 )
 from nodes import impairment as values
 from nodes.impairment import Slot as SlotValue
+from nodes.quantities import format_duration
+from nodes.units import MILLISECOND
+
+SHORTEST_UPDATE = MILLISECOND
+"""Each update is an event, also where no frame comes; RFC 8033 recommends 15 ms."""
 
 
 class _Settings(Strict):
@@ -80,11 +85,21 @@ class FqCodel(Codel):
     octets: Size = Field(default=None, description="Octets that may wait at all")
 
 
+def _not_all_the_time(update: int) -> int:
+    if update < SHORTEST_UPDATE:
+        raise wrong(
+            f"{format_duration(update)} between updates is too short", f"{format_duration(SHORTEST_UPDATE)} or more"
+        )
+    return update
+
+
 class Pie(_Settings):
     """RFC 8033."""
 
     target: GivenLongDuration | None = Field(default=None, description="Waiting time to keep")
-    update: GivenLongDuration | None = Field(default=None, description="Time between looks at the queue")
+    update: Annotated[GivenLongDuration, AfterValidator(_not_all_the_time)] | None = Field(
+        default=None, description="Time between looks at the queue"
+    )
     packets: Count | None = Field(default=None, description="Packets that may wait at all")
     alpha: Annotated[float, Field(gt=0, le=100)] | None = Field(default=None, description="Weight of the error")
     beta: Annotated[float, Field(gt=0, le=100)] | None = Field(default=None, description="Weight of its change")

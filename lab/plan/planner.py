@@ -13,14 +13,13 @@ from functools import cached_property
 from lab.lint import check
 from lab.model.addresses import RARP
 from lab.model.errors import TopologyError
-from lab.model.impaired import Impaired
 from lab.model.layout import Layout, Port, Segment, layout_of
 from lab.model.topology import AddressCheck, Host, Hub, Node, Router, Switch, Topology
 from lab.plan.addressing import Addressing, assign_addresses
 from lab.plan.macs import assign_macs
 from lab.plan.routing import Routing, make_routing, unowned_next_hops
 from lab.plan.seeds import node_seed
-from lab.plan.values import End, ImpairmentPlan, LinkPlan, Plan, SegmentPlan
+from lab.plan.values import End, LinkPlan, Plan, SegmentPlan
 from nodes.contract import ApplicationConfig, InterfaceConfig, NodeConfig, SpanningTreeConfig
 from nodes.impairment import Executor
 
@@ -66,10 +65,6 @@ class _Planner:
         return assign_addresses(self.layout)
 
     @cached_property
-    def impaired(self) -> Impaired:
-        return Impaired(self.layout)
-
-    @cached_property
     def routing(self) -> Routing:
         return make_routing(self.layout, self.addressing)
 
@@ -102,11 +97,10 @@ class _Planner:
         mtu = max(self.layout.mtu(a), self.layout.mtu(b))
         up = self.topology.links[index].up
         ends = End(a.node, a.interface), End(b.node, b.interface)
-        asked = self.impaired.link(index)
-        plan = None
-        if asked is not None:
-            plan = ImpairmentPlan(asked.ab, asked.ba, asked.changes, self.impair_by or asked.by)
-        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index), plan)
+        asked = self.layout.impaired.link(index)
+        if asked is not None and self.impair_by is not None:
+            asked = replace(asked, by=self.impair_by)
+        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index), asked)
 
     def segment(self, index: int, segment: Segment) -> SegmentPlan:
         """Named by `networks`, else by its first switch, else by its only link."""

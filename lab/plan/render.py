@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from lab.errors import UserInputError
 from lab.model.impairment_text import describe, describe_change
-from lab.plan.values import End, ImpairmentPlan, LinkPlan, Plan, SegmentPlan
+from lab.plan.values import End, LinkPlan, Plan, SegmentPlan
 from nodes import contract, impairment, json_values
 from nodes.contract import InterfaceConfig, NodeConfig
-from nodes.impairment import Change
+from nodes.impairment import Change, LinkImpairment
 from nodes.quantities import format_duration
 
 FORMAT = 1
@@ -109,7 +109,7 @@ def _impairment_table(plan: Plan) -> Iterator[Table]:
         yield Table("Impairments", ("link", "from", "to", "does"), tuple(rows))
 
 
-def _impairment_rows(link: LinkPlan, asked: ImpairmentPlan) -> Iterator[tuple[str, ...]]:
+def _impairment_rows(link: LinkPlan, asked: LinkImpairment) -> Iterator[tuple[str, ...]]:
     for source, destination, does in ((link.a, link.b, asked.ab), (link.b, link.a, asked.ba)):
         yield link.name, source.node, destination.node, describe(does)
     for change in asked.changes[:CHANGES_SHOWN]:
@@ -171,7 +171,7 @@ def _link_from_dict(data: Mapping[str, Any]) -> LinkPlan:
     plan = None
     if asked is not None:
         changes = tuple(json_values.decode(Change, change, "change") for change in asked["changes"])
-        plan = ImpairmentPlan(impairment.decode(asked["ab"]), impairment.decode(asked["ba"]), changes, asked["by"])
+        plan = LinkImpairment(impairment.decode(asked["ab"]), impairment.decode(asked["ba"]), changes, asked["by"])
     return LinkPlan(**{**data, **ends, "impairment": plan})
 
 

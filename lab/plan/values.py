@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nodes.contract import NodeConfig
-from nodes.impairment import Change, Executor, Impairment
+from nodes.impairment import Executor, LinkImpairment
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,6 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class ImpairmentPlan:
-    """What a link does to frames from `a` to `b` and back, when that changes (`changes`), and who is to do it."""
-
-    ab: Impairment
-    ba: Impairment
-    changes: tuple[Change, ...] = ()
-    by: Executor = "auto"
-
-
-@dataclass(frozen=True, slots=True)
 class LinkPlan:
     """A point-to-point link between two interfaces. `up: false` starts it without carrier. `offload`: it may carry TCP
     segments of 64 KiB without checksums, where its ends take them. `impairment` None: it only carries."""
@@ -46,7 +36,7 @@ class LinkPlan:
     mtu: int = 1500
     up: bool = True
     offload: bool = False
-    impairment: ImpairmentPlan | None = None
+    impairment: LinkImpairment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,8 @@ def option(
     choices: tuple[str, ...] = (),
     unit: str = "",
 ) -> Any:
-    """A field of an options dataclass: its help, its default (None: the option is required), what is allowed. A whole
-    number with the unit `octets` or `bit/s` may also be written as `100MB` or `10Mbit` (`quantities`)."""
+    """A field of an options dataclass: its help, its default (None: the option is required), what is allowed. A
+    number with the unit `octets`, `bit/s` or `s` may also be written as `100MB`, `10Mbit` or `10s` (`quantities`)."""
     metadata = {"help": text, "minimum": minimum, "maximum": maximum, "choices": choices, "unit": unit}
     if default is None:
         return dataclasses.field(metadata=metadata)

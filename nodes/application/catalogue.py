@@ -24,23 +24,25 @@ from nodes.application.udp_echo import UdpEcho, UdpEchoOptions
 from nodes.application.udp_sink import UdpSink, UdpSinkOptions
 from nodes.application.udp_source import UdpSource, UdpSourceOptions
 from nodes.errors import MisuseError
-from nodes.quantities import parse_rate, parse_size
+from nodes.quantities import parse_duration, parse_rate, parse_size
+from nodes.units import SECOND
 
 Value = str | int | float | bool
 
 _TYPE_NAMES: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
-_UNITS: dict[str, tuple[str, Callable[[str], int]]] = {
+_UNITS: dict[str, tuple[str, Callable[[str], int | float]]] = {
     "octets": ("a size", parse_size),
     "bit/s": ("a rate", parse_rate),
+    "s": ("a time in seconds", lambda text: parse_duration(text) / SECOND),
 }
 """What an option with a unit is called, and what reads its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """`default` is None where the option is required. `choices` is empty where any text will do. With a `unit`, a whole
-    number may also be text such as `100MB`."""
+    """`default` is None where the option is required. `choices` is empty where any text will do. With a `unit`, a
+    number may also be text such as `100MB` or `10s`."""
 
     name: str
     type: type
@@ -75,7 +77,7 @@ class Option:
             raise MisuseError(f"option {self.name}: {value!r} is not allowed", hint=f"{self.name} is {self.allowed}")
         return typing.cast("Value", value)
 
-    def _quantity(self, text: str) -> int:
+    def _quantity(self, text: str) -> int | float:
         try:
             return _UNITS[self.unit][1](text)
         except ValueError as error:

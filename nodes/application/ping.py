@@ -33,11 +33,11 @@ REMEMBERED = 4096
 class PingOptions:
     to: str = option("address or name to ping")
     count: int = option("requests to send; 0 goes on until stopped", 4, minimum=0)
-    interval: float = option("seconds from one request to the next", 1.0, minimum=0.001, maximum=3600)
+    interval: float = option("seconds from one request to the next", 1.0, minimum=0.001, maximum=3600, unit="s")
     size: int = option("octets of data in a request", 56, minimum=0, maximum=MAXIMUM_DATA)
     ttl: int = option("time to live of the requests", 64, minimum=1, maximum=255)
     dont_fragment: bool = option("forbid routers to fragment the requests", False)
-    timeout: float = option("seconds to wait for each reply", 1.0, minimum=0.001, maximum=3600)
+    timeout: float = option("seconds to wait for each reply", 1.0, minimum=0.001, maximum=3600, unit="s")
     pattern: str = option("data as hexadecimal digits, repeated; empty for 00 01 02 ...", "")
     source: str = option("address to send from; empty for the route's", "")
     broadcast: bool = option("allow a broadcast address", False)

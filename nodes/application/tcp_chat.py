@@ -33,7 +33,7 @@ class ChatOptions:
     to: str = option("node or address to call, with :PORT or not; empty to listen", "")
     address: str = option("address to listen on; empty for all", "")
     say: str = option("lines to say", "")
-    interval: float = option("seconds before each line", 0.0, minimum=0, maximum=3600)
+    interval: float = option("seconds before each line", 0.0, minimum=0, maximum=3600, unit="s")
     close: bool = option("close after the last line, and not after the peer", False)
     connections: int = option("connections after which it ends; 0 goes on", 0, minimum=0)
 

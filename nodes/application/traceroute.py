@@ -35,7 +35,7 @@ class TracerouteOptions:
     first_hop: int = option("time to live of the first probes", 1, minimum=1, maximum=255)
     max_hops: int = option("time to live of the last probes", 30, minimum=1, maximum=255)
     probes: int = option("probes for each hop", 3, minimum=1, maximum=10)
-    timeout: float = option("seconds to wait for each answer", 2.0, minimum=0.001, maximum=3600)
+    timeout: float = option("seconds to wait for each answer", 2.0, minimum=0.001, maximum=3600, unit="s")
     parallel: int = option("probes under way at once", PARALLEL_PROBES, minimum=1, maximum=64)
     size: int = option("octets of data in a probe", 32, minimum=0, maximum=65507)
     port: int = option("destination port of the first UDP probe", 33434, minimum=1, maximum=60000)

@@ -33,8 +33,8 @@ WINDOW = 1024
 class UdpSinkOptions:
     port: int = option("port to listen on", 9, minimum=1, maximum=65535)
     address: str = option("address to listen on; empty for all", "")
-    duration: float = option("seconds to run; 0 goes on until stopped", 0.0, minimum=0, maximum=1e9)
-    interval: float = option("seconds between reports; 0 for none", 1.0, minimum=0, maximum=1e9)
+    duration: float = option("seconds to run; 0 goes on until stopped", 0.0, minimum=0, maximum=1e9, unit="s")
+    interval: float = option("seconds between reports; 0 for none", 1.0, minimum=0, maximum=1e9, unit="s")
     buffer: int = option("octets that may wait to be read", 4_194_304, minimum=1, maximum=1 << 30)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.benchmarks import (
     bring_up,
     forwarding,
+    link_netem,
     link_relay,
     machine,
     tcp_bulk,
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Settings], Report], str]] = {
     "bring_up": (bring_up.run, "N hosts on a switch until all answer, beside Mininet (10 minutes)"),
     "forwarding": (forwarding.run, "frames/s through our switch and router, beside the kernel's (5 minutes)"),
     "link_relay": (link_relay.run, "lateness of the relay at 1,000 to 20,000 frames/s, 1 and 10 links (2 minutes)"),
+    "link_netem": (link_netem.run, "the same of the kernel's netem, in User Mode Linux (1 minute)"),
     "udp_echo": (udp_echo.run, "UDP requests/s, round trip times, datagrams/s, beside the kernel (2 minutes)"),
     "tcp_bulk": (tcp_bulk.run, "one TCP stream on links with offload, beside iperf3 (5 minutes)"),
     "tcp_frames": (tcp_frames.run, "the same in frames of 1500 octets, with loss, beside pmd-pytcp (12 minutes)"),

@@ -38,7 +38,7 @@ _CHOICES = {
         *("{red: {minimum: 1B, maximum: 2B, octets: 2B, chance: 100%, weight: 100%}}", "{red: {maximum: 4GiB}}"),
         *("{red: {minimum: 4GiB}}", "{red: {octets: 1B}}", "{red: {chance: 0, weight: 0, ecn: true}}"),
         *("{codel: {target: 1ns, interval: 1ns, packets: 1}}", "{codel: {target: 200h, interval: 1ns}}"),
-        *("{fq_codel: {flows: 1, quantum: 1, octets: 1B}}", "{pie: {target: 1ns, update: 1ns, packets: 1}}"),
+        *("{fq_codel: {flows: 1, quantum: 1, octets: 1B}}", "{pie: {target: 1ns, update: 1ms, packets: 1}}"),
         "{pie: {alpha: 100, beta: 100, ecn: true}}",
     ),
     "bucket": ("{rate: 8, burst: 4GiB}", "{rate: 1mbit, burst: 2kB, peak: 2mbit}"),

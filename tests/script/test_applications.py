@@ -384,7 +384,7 @@ def test_names(rig: Rig) -> None:
             "ping",
             {"to": "peer", "interval": float("nan")},
             "option interval: nan is not allowed",
-            "interval is a number from 0.001 to 3600",
+            "interval is a time in seconds from 0.001 to 3600",
         ),
         (
             "ping",

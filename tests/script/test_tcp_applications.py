@@ -107,6 +107,8 @@ def test_what_is_no_rate(text: str) -> None:
 def test_options_with_units() -> None:
     checked = find("source").check({"to": "b", "bytes": "1MiB", "rate": "10Mbit", "write": 1000})
     assert (checked["bytes"], checked["rate"], checked["write"]) == (1 << 20, 10_000_000, 1000)
+    timed = find("ping").check({"to": "b", "interval": "50ms", "timeout": 2})
+    assert (timed["interval"], timed["timeout"]) == (0.05, 2.0)
     assert APPLICATIONS["source"].options["bytes"].allowed == "a size, at least 0"
     assert APPLICATIONS["sink"].options["rate"].allowed == "a rate from 0 to 1000000000000"
 
@@ -119,6 +121,12 @@ def test_options_with_units() -> None:
         ("source", {"to": "peer", "write": "1GB"}, "option write: 1000000000 is not allowed", "write is a size from 1"),
         ("source", {"to": "peer", "congestion": "cubci"}, "option congestion: there is no", "did you mean"),
         ("source", {"to": "peer", "mode": "request", "bytes": 5}, "option bytes is for streams", "count says"),
+        (
+            "source",
+            {"to": "peer", "duration": "10"},
+            "option duration: 10 has no unit",
+            "duration is a time in seconds",
+        ),
         ("source", {"to": "pere"}, "'pere' is neither an IPv4 address nor", "did you mean 'peer'?"),
         ("source", {"to": "peer:0"}, "'0' in 'peer:0' is no port", "ports are 1 to 65535"),
         ("source", {"to": "peer:http"}, "'http' in 'peer:http' is no port", "ports are 1 to 65535"),

@@ -102,12 +102,12 @@ def test_what_the_kernel_ignores_is_an_error() -> None:
     ("impairment", "reason"),
     [
         (Impairment(faults=(Fault("drop"),)), "faults"),
-        (Impairment(rate=1_000_000, queue=Codel()), "a queue discipline"),
-        (Impairment(bucket=TokenBucket(1000, 1000)), "a token bucket"),
-        (Impairment(trace=RateTrace((1,))), "a rate trace"),
+        (Impairment(rate=1_000_000, queue=Codel()), "queue discipline in front of it"),
+        (Impairment(bucket=TokenBucket(1000, 1000)), "token bucket"),
+        (Impairment(trace=RateTrace((1,))), "rate trace"),
         (Impairment(delay=2, jitter=1, steadiness=0.5), "steadiness"),
         (Impairment(loss=TimedGilbertElliott(good=1, bad=1)), "loss in continuous time"),
-        (Impairment(rate=7), "a rate below 8bit"),
+        (Impairment(rate=7), "rate below 8bit"),
         (Impairment(delay=4 * SECOND, jitter=3 * SECOND), "room for a jitter of 3s (at most 2147483.647us)"),
     ],
 )
@@ -125,7 +125,7 @@ def test_what_the_kernel_can_express() -> None:
         ecn=True, corrupt=0.1, duplicate=0.1, reorder=0.1, gap=3, rate=8, slot=values.Slot(1, 2), seed=3, limit=7,
     )  # fmt: skip
     assert can_express(rich) is None
-    assert can_express(rich, seeds=False) == "a seed (Linux 6.6 is the first to have one)"
+    assert can_express(rich, seeds=False) == "seed (Linux 6.6 is the first to have one)"
 
 
 # --- changes -------------------------------------------------------------------------------------------------------

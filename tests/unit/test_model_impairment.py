@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.model.impaired import LinkImpairment, carries_only, relay_only
+from lab.model.impaired import carries_only
 from lab.model.impairment import FIELDS_OF, Impair, impairment_of
 from lab.model.impairment_text import describe, describe_change, describe_patch
 from lab.model.layout import layout_of
@@ -23,6 +23,7 @@ from nodes.impairment import (
     FqCodel,
     GilbertElliott,
     Impairment,
+    LinkImpairment,
     MarkovLoss,
     Match,
     RandomLoss,
@@ -31,6 +32,7 @@ from nodes.impairment import (
     Slot,
     TimedGilbertElliott,
     TokenBucket,
+    beyond_netem,
     decode,
     decode_patch,
     encode,
@@ -233,7 +235,7 @@ def test_who_does_it() -> None:
     ],
 )
 def test_what_only_the_relay_can(impairment: Impairment, field: str) -> None:
-    assert list(relay_only(impairment)) == ([field] if field else [])
+    assert list(beyond_netem(impairment)) == ([field] if field else [])
     assert not carries_only(impairment)
 
 
