@@ -377,7 +377,7 @@ def differences(asked: NetemSettings, got: NetemSettings) -> list[str]:
     return [
         f"{name.replace('_', ' ')}: {_text(name, getattr(asked, name))} asked, {_text(name, getattr(got, name))} got"
         for name in unlike
-        if name != "seed" or got.seed is not None
+        if name != "seed" or None not in (asked.seed, got.seed)
     ]
 
 

@@ -87,7 +87,9 @@ class BatchSocket:
                 number = ctypes.get_errno()
                 if number != errno.ENOBUFS:
                     raise OSError(number, os.strerror(number))
-                sent = 1
+                sent = 0
+            if sent < len(frames) - first:
+                sent += 1  # that one was refused, after it had been through what is to be tested
             first += sent
 
     def arrived(self) -> Iterator[tuple[bytes, int]]:
