@@ -7,7 +7,7 @@ or cancels, ends what it began. Applications that are started with `start` belon
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic_ns
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from nodes.application.runner import ApplicationRunner
 from nodes.contract import NodeConfig
 from nodes.device import Device
 from nodes.errors import MisuseError
-from nodes.io.control import Request
+from nodes.io.control import Methods, Request, dispatch
 from nodes.io.reactor import Reactor
 from nodes.stack import Stack
 from nodes.trace.sqlog import SqlogWriter
@@ -53,7 +53,7 @@ class AgentMethods:
         self._agent = agent
         self._watched: dict[int, Request] = {}
         self._sockets: SocketTable | None = None
-        self._methods: dict[str, Callable[[Request, Parameters], None]] = {
+        self._methods: Methods = {
             "state": self._state,
             "run": self._run,
             "start": self._start,
@@ -71,16 +71,8 @@ class AgentMethods:
 
     def handle(self, request: Request) -> None:
         """Answer a request. A StackError goes through: the server answers with it. A defect of ours is not hidden."""
-        method = self._methods.get(request.method)
-        if method is None:
-            request.error("unknown-method", f"no method {request.method!r}", f"known: {', '.join(self._methods)}")
-            return
         try:
-            method(request, request.params)
-        except KeyError as error:
-            request.error("bad-params", f"{request.method}: parameter {error} is missing")
-        except (TypeError, ValueError) as error:
-            request.error("bad-params", f"{request.method}: {error}")
+            dispatch(self._methods, request)
         finally:
             self._agent.pump(monotonic_ns())
 

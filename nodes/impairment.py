@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from nodes import json_values
+from nodes.packing import pack, unpack
 
 DistributionName = Literal["uniform", "normal", "pareto", "paretonormal", "table"]
 Executor = Literal["auto", "kernel", "relay"]
@@ -338,20 +339,28 @@ def beyond_netem(impairment: Impairment) -> dict[str, str]:
 
 def encode(impairment: Impairment) -> dict[str, Any]:
     """As values of JSON, without what has its default."""
-    return {
-        item.name: json_values.encode(getattr(impairment, item.name))
-        for item in dataclasses.fields(impairment)
-        if getattr(impairment, item.name) != getattr(NOTHING, item.name)
-    }
+    return encode_patch(
+        {
+            item.name: getattr(impairment, item.name)
+            for item in dataclasses.fields(impairment)
+            if getattr(impairment, item.name) != getattr(NOTHING, item.name)
+        }
+    )
 
 
 def decode(data: object, where: str = "impairment") -> Impairment:
     """The reverse of `encode`. Raises ValueError with the place of what is wrong."""
+    if isinstance(data, Mapping) and isinstance(trace := data.get("trace"), Mapping) and "packed" in trace:
+        data = {**data, "trace": {"opportunities": unpack(trace["packed"], f"{where}.trace")}}
     return json_values.decode(Impairment, data, where)
 
 
 def encode_patch(patch: Patch) -> dict[str, Any]:
-    return {name: json_values.encode(value) for name, value in patch.items()}
+    """As values of JSON. A trace is packed: those that are recorded have a million lines."""
+    return {
+        name: {"packed": pack(value.opportunities)} if isinstance(value, RateTrace) else json_values.encode(value)
+        for name, value in patch.items()
+    }
 
 
 def decode_patch(data: Mapping[str, object]) -> dict[str, Any]:

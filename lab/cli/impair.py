@@ -41,9 +41,13 @@ def main(
 
     What is not named stays as it is. `lab impair` alone shows all impaired links."""
     client = open_lab(lab)
-    if show or link is None or not (settings or clear or replace):
-        if settings or clear or replace:
-            raise UserInputError("nothing to change together with --show", hint=f"`{EXAMPLE}`")
+    changing = bool(settings or clear or replace)
+    if changing and link is None:
+        links = ", ".join(each["name"] for each in client.status()["links"])
+        raise UserInputError("which link?", hint=f"name one of {links}")
+    if changing and show:
+        raise UserInputError("nothing to change together with --show", hint=f"`{EXAMPLE}`")
+    if link is None or not changing:
         _show(client, link, json)
         return
     if clear and settings:

@@ -10,6 +10,7 @@ from lab.cli.common import LabOption, open_lab
 from lab.cli.output import print_note
 from lab.engine.client import LabClient
 from lab.errors import UserInputError
+from nodes.physical.schedule import MINIMUM_PERIOD
 from nodes.quantities import format_duration, parse_duration
 
 
@@ -26,14 +27,17 @@ def main(
     times: Annotated[int, typer.Option("--times", metavar="N", min=1, help="flap: how often.")] = 1,
     lab: LabOption = None,
 ) -> None:
-    """Take a link down, as if its cable were pulled, or up again; or change the MTU of both ends."""
+    """Take a link down, as if its cable were pulled, or up again; or change the MTU of both ends.
+
+    `flap` takes it down again and again, until it is done or until `up` or `down`."""
     if state is None and mtu is None:
         raise UserInputError(
             "nothing to change", hint="`lab link LINK up`, `down` or `flap`, or `lab link LINK --mtu N`"
         )
     client = open_lab(lab)
     if state != "flap":
-        client.set_link(link, up=None if state is None else state == "up", mtu=mtu)
+        if client.set_link(link, up=None if state is None else state == "up", mtu=mtu):
+            print_note(f"link {link} flaps no more")
     else:
         if mtu is not None:
             client.set_link(link, mtu=mtu)
@@ -48,6 +52,8 @@ def main(
 def _flap(client: LabClient, link: str, down: int, every: int, times: int) -> None:
     if every <= down:
         raise UserInputError("--every is not longer than --down", hint="the link would never be up")
+    if every < MINIMUM_PERIOD:
+        raise UserInputError(f"--every: {format_duration(every)}, at least {format_duration(MINIMUM_PERIOD)} is needed")
     client.flap_link(link, down=down, every=every, times=times)
     often = "once" if times == 1 else f"{times} times, every {format_duration(every)}"
     print_note(f"link {link} goes down for {format_duration(down)}, {often}")

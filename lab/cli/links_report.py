@@ -25,6 +25,9 @@ def report(state: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {side['from']} to {side['to']}"
         for label, text in _of_direction(side):
             yield f"    {label:<9}{text}"
+    meter = (state["emulator"] or {}).get("meter") or {}
+    if meter.get("problem"):
+        yield f"  delays are not measured: {meter['problem']}"
 
 
 def _of_direction(side: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -38,7 +41,8 @@ def _of_direction(side: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     changed = [f"{measured[key]} {key}" for key in _CHANGED if measured.get(key)]
     if changed:
         yield "", ", ".join(changed)
-    yield "delay", _times(measured.get("delay"))
+    sampled = measured.get("sampled", 1)
+    yield "delay", _times(measured.get("delay")) + (f" (of one frame in {round(1 / sampled)})" if sampled < 1 else "")
     yield "rate", _rate(measured)
     if measured.get("lateness"):
         yield "late by", _times(measured["lateness"])

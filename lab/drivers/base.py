@@ -77,9 +77,9 @@ class Driver(Protocol):
     ) -> tuple[Interface, Interface] | None:
         """Take a link down or up, or change the MTU (octets of IP packet) of both ends; None leaves it as it is.
         `opened` makes it one with inner ends, which carry nothing until somebody moves the frames between them: its
-        nodes see the cable out and in again. Links that the plan impairs are opened from the start. Returns the inner
-        ends (those that face `a` and `b`), which are in the supervisor's network namespace; None for a link that is not
-        opened."""
+        nodes see the cable out and in again; False makes it plain. Links that the plan impairs are opened from the
+        start. Returns the inner ends (those that face `a` and `b`), which are in the supervisor's network namespace;
+        None for a link that is not opened."""
         ...
 
     def node_state(self, node: str) -> dict[str, object]:

@@ -16,6 +16,8 @@ from nodes.io.control import ControlClient, ControlError
 _SUPERVISOR_TIMEOUT = 30.0
 ANSWER_TIMEOUT = 10.0
 """Seconds for an agent's answer; a method that waits itself needs more."""
+_LINKS_PER_ANSWER = 64
+"""Links whose states are asked for at once: some 200 KiB, while a line of the control protocol holds 1 MiB."""
 
 _BY_CODE: dict[str, type[LabError]] = {
     f"exit_{kind.exit_code}": kind
@@ -87,9 +89,10 @@ class LabClient:
     def start(self, node: str) -> None:
         self._call("start", node=node)
 
-    def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
-        """Take a link down or up, or change its MTU; None leaves it as it is."""
-        self._call("link", link=link, up=up, mtu=mtu)
+    def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> bool:
+        """Take a link down or up, which ends the flaps that commands began, or change its MTU; None leaves it as it is.
+        Returns whether a flap was ended."""
+        return bool(self._call("link", link=link, up=up, mtu=mtu)[0]["flaps_ended"])
 
     def flap_link(self, link: str, *, down: int, every: int, times: int) -> None:
         """Take a link down for `down` ns, at once and again each `every` ns, `times` times in all."""
@@ -103,7 +106,14 @@ class LabClient:
 
     def links(self, names: Sequence[str] = ()) -> dict[str, Any]:
         """State and measurements of impaired links, or of those named, and the verdict over them."""
-        return self._call("links", links=list(names))[0]
+        wanted = list(names) or [link["name"] for link in self.status()["links"] if link["impaired_by"]]
+        told: dict[str, Any] = {}
+        reasons: dict[str, None] = {}
+        for start in range(0, max(len(wanted), 1), _LINKS_PER_ANSWER):
+            answer = self._call("links", links=wanted[start : start + _LINKS_PER_ANSWER])[0]
+            told |= answer["links"]
+            reasons |= dict.fromkeys(answer["verdict"]["reasons"])
+        return {"links": told, "verdict": {"trustworthy": not reasons, "reasons": list(reasons)}}
 
     def follow_links(self) -> Generator[dict[str, Any], None, dict[str, Any]]:
         """Events of the links as they happen."""

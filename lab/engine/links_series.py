@@ -1,7 +1,8 @@
 """What impaired links did, second by second, as a table: `links/series.csv` in the run.
 
 One row for each direction in which something moved in that second. `seconds` counts from the start of the run, to the
-end of the interval; `delay_ms` is the mean over the frames that left in it, empty where the executor cannot know it.
+end of the interval; `delay_ms` is the mean over the frames that left in it, `late_ms` the worst of them. They are empty
+where the executor does not know them.
 """
 
 from __future__ import annotations
@@ -43,17 +44,19 @@ class LinksSeries:
     def _add(self, now: int, link: str, direction: Direction, sample: Sample) -> None:
         then, before = self._before.get((link, direction), (now - SECOND, EMPTY))
         self._before[link, direction] = now, sample
-        entered, left, octets, dropped, delay = (new - old for new, old in zip(sample[:5], before[:5], strict=True))
+        entered, left, octets, dropped, delay, timed = (
+            new - old for new, old in zip(sample[:6], before[:6], strict=True)
+        )
         if entered < 0 or now <= then:  # another process counts from zero again
             return
         if not (entered or left or dropped):
             return
         rate = octets * 8 * SECOND // (now - then)
-        mean = f"{delay / left / MILLISECOND:.3f}" if left and sample.late != UNKNOWN else ""
+        mean = f"{delay / timed / MILLISECOND:.3f}" if timed > 0 else ""
         late = f"{sample.late / MILLISECOND:.3f}" if sample.late != UNKNOWN else ""
         ends = ",".join(self._ends_of(link, direction))
         row = f"{(now - self._start) / SECOND:.3f},{link},{ends},{entered},{left},{dropped},{rate},{mean},{late}\n"
         self._file.write(row.encode())
 
 
-EMPTY = Sample(0, 0, 0, 0, 0, 0)
+EMPTY = Sample(0, 0, 0, 0, 0, 0, 0)

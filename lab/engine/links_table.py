@@ -34,10 +34,16 @@ from nodes.physical.schedule import Schedule
 from nodes.trace.link_events import CarrierUpdated, EmulatorFailed, ExecutorUpdated, ImpairmentUpdated, MtuUpdated
 from nodes.units import SECOND, earliest
 
+CHANGES_PER_TURN = 16
+"""Of one link's schedule: some 10 ms."""
+BEHIND = SECOND // 2
+"""How late a change may be before the run is marked."""
+
 
 @dataclass(slots=True)
 class LinkEntry:
-    """`asked` holds for both directions what is in force; `executor` is None while the link is plain."""
+    """`asked` holds for both directions what is in force; `executor` is None while the link is plain; `behind` whether
+    its schedule was late already."""
 
     plan: LinkPlan
     up: bool
@@ -47,7 +53,9 @@ class LinkEntry:
     executor: LinkExecutor | None = None
     reason: str = ""
     schedules: list[Schedule] = field(default_factory=list)
+    flaps: list[Schedule] = field(default_factory=list)
     timer: Handle | None = None
+    behind: bool = False
 
     def ends(self, direction: Direction) -> tuple[str, str]:
         """The nodes that send and receive."""
@@ -67,12 +75,13 @@ class LinkTable:
         self._load: LoadMeter | None = None
         self._series: LinksSeries | None = None
         self._saturation = Saturation()
+        self._begun = False
         self.entries = {link.name: self._entry(link) for link in plan.links}
 
     def _entry(self, link: LinkPlan) -> LinkEntry:
         asked = link.impairment
         if asked is None:
-            return LinkEntry(link, link.up, link.mtu, {"ab": NOTHING, "ba": NOTHING}, self._plan.impair_by)
+            return LinkEntry(link, link.up, link.mtu, {"ab": NOTHING, "ba": NOTHING}, link.impair_by)
         return LinkEntry(link, link.up, link.mtu, {"ab": asked.ab, "ba": asked.ba}, asked.by)
 
     # The life of a lab
@@ -90,6 +99,9 @@ class LinkTable:
             if entry.plan.impairment is not None and entry.plan.impairment.changes:
                 entry.schedules.append(Schedule(entry.plan.impairment.changes, now))
                 self._wait(entry)
+        self._begun = True
+        if self._series is not None:
+            self._watch_machine()
 
     def finish(self) -> dict[str, object] | None:
         """Write what was measured into the run; the verdict over it, or None where no link was impaired."""
@@ -116,7 +128,7 @@ class LinkTable:
         try:
             return self.state(name)
         except LabError as error:
-            self._saturation.troubles.append(f"link {name}: what was measured is lost: {error.message}")
+            self._saturation.trouble(f"link {name}: what was measured is lost: {error.message}")
             return {"link": name}
 
     # Asking
@@ -176,6 +188,8 @@ class LinkTable:
         for direction in directions:
             asked[direction] = values.merged(NOTHING if replace else asked[direction], patch)
         before = entry.asked
+        if entry.executor is None and asked == before:
+            return  # nothing is asked of a link that only carries
         if entry.executor is None:
             entry.asked = asked
             try:
@@ -212,8 +226,19 @@ class LinkTable:
             Change(at=0, up=False, every=every, times=times, origin="command, flap"),
             Change(at=down, up=True, every=every, times=times, origin="command, flap"),
         )
-        entry.schedules.append(Schedule(changes, monotonic_ns()))
+        flap = Schedule(changes, monotonic_ns())
+        entry.schedules.append(flap)
+        entry.flaps.append(flap)
         self._run_schedules(entry)
+
+    def end_flaps(self, name: str) -> bool:
+        """Forget the flaps that commands began; whether there were any."""
+        entry = self.entry(name)
+        ended = [flap for flap in entry.flaps if flap in entry.schedules]
+        entry.schedules = [schedule for schedule in entry.schedules if schedule not in ended]
+        entry.flaps.clear()
+        self._wait(entry)
+        return bool(ended)
 
     def _open(self, entry: LinkEntry, changes: tuple[Change, ...], trigger: str) -> None:
         name = entry.plan.name
@@ -224,16 +249,20 @@ class LinkTable:
             raise UserInputError(f"the driver {self._driver.name} cannot impair link {name!r}")
         seeds = tuple(link_seed(self._plan.seed, name, direction) for direction in DIRECTIONS)
         impairments = entry.asked["ab"], entry.asked["ba"]
-        executor.add(OpenedLink(name, *inner, entry.mtu, impairments, (seeds[0], seeds[1]), entry.up))
+        try:
+            executor.add(OpenedLink(name, *inner, entry.mtu, impairments, (seeds[0], seeds[1]), entry.up))
+        except LabError:
+            self._driver.set_link(name, opened=False)  # nobody would carry its frames
+            raise
         entry.executor, entry.reason = executor, reason
         for descriptor, process in executor.watch().items():
             self._reactor.add(descriptor, lambda d=descriptor, p=process: self._emulator_ended(d, p))  # type: ignore[misc]
         self._trace(monotonic_ns(), ExecutorUpdated(name, "none", executor.name, reason))
         self._tell_impairments(entry, {"ab": NOTHING, "ba": NOTHING}, trigger)
-        if self._load is None:
-            self._load = LoadMeter()
+        if self._series is None:
             self._series = LinksSeries(self._run.folder, self._start, lambda link, way: self.entries[link].ends(way))
-            self._reactor.call_at(monotonic_ns() + SECOND, self._look)
+        if self._begun:
+            self._watch_machine()
 
     def _tell_impairments(self, entry: LinkEntry, before: Mapping[Direction, Impairment], trigger: str) -> None:
         now = monotonic_ns()
@@ -253,20 +282,31 @@ class LinkTable:
         entry.timer = None if deadline is None else self._reactor.call_at(deadline, lambda: self._run_schedules(entry))
 
     def _run_schedules(self, entry: LinkEntry) -> None:
-        """All changes that are due. One that cannot be made is told and does not end the lab."""
+        """Changes that are due, a few at a time: a schedule that is faster than we are must not keep the lab from
+        answering. One that cannot be made, or comes much too late, is told and does not end the lab."""
         name = entry.plan.name
         now = monotonic_ns()
         for schedule in entry.schedules:
-            for due in schedule.due(now, lambda direction: entry.asked[direction]):
+            behind = now - (schedule.deadline() or now)
+            if behind > BEHIND and not entry.behind:
+                entry.behind = True
+                self._saturation.trouble(f"link {name}: its schedule fell behind by {behind / SECOND:.1f} s")
+            for due in schedule.due(now, lambda direction: entry.asked[direction], CHANGES_PER_TURN):
                 try:
                     if due.patch is not None:
                         self._merge(entry, due.directions, due.patch, due.trigger, replace=due.replace)
                     if due.up is not None:
                         self.set_link(name, up=due.up, mtu=None, trigger=due.trigger)
                 except LabError as error:
-                    self._saturation.troubles.append(f"link {name}: {due.trigger} failed: {error.message}")
+                    self._saturation.trouble(f"link {name}: {due.trigger} failed: {error.message}")
         entry.schedules = [schedule for schedule in entry.schedules if schedule.deadline() is not None]
         self._wait(entry)
+
+    def _watch_machine(self) -> None:
+        """From when the lab is up, for to build it takes all processors, and no link is used yet."""
+        if self._load is None:
+            self._load = LoadMeter()
+            self._reactor.call_at(monotonic_ns() + SECOND, self._look)
 
     def _look(self) -> None:
         """Every second: how busy the machine is, and what the links did."""
@@ -282,12 +322,12 @@ class LinkTable:
                 self._series.add(monotonic_ns(), samples)
 
     def _emulator_ended(self, descriptor: int, process: str) -> None:
-        """A relay died: another takes its links over, and the run is marked."""
+        """A relay died, or the meter: another takes its links over, and the run is marked."""
         self._reactor.remove(descriptor)
-        how, watch = self._executors.restart(process)
-        self._trace(monotonic_ns(), EmulatorFailed(process, how))
-        self._saturation.troubles.append(f"the emulator {process} {how}, with the frames that it held")
-        for fresh, name in watch.items():
+        ended = self._executors.restart(process)
+        self._trace(monotonic_ns(), EmulatorFailed(process, ended.how))
+        self._saturation.trouble(ended.trouble)
+        for fresh, name in ended.watch.items():
             self._reactor.add(fresh, lambda d=fresh, p=name: self._emulator_ended(d, p))  # type: ignore[misc]
 
 

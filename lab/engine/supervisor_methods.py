@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from struct import error as StructError  # noqa: N812 - a number that the kernel's message has no room for
 from typing import Any, Protocol
 
 from lab.drivers.base import Driver
@@ -73,7 +74,7 @@ class SupervisorMethods:
             method(request, request.params)
         except LabError as error:
             request.error(f"exit_{error.exit_code}", error.message, error.hint)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, StructError) as error:
             request.error("bad-params", f"{request.method}: wrong or missing parameter: {error}", "")
 
     def _status(self, request: Request, _: Mapping[str, Any]) -> None:
@@ -155,8 +156,9 @@ class SupervisorMethods:
             raise UserInputError(
                 f"an MTU of {mtu} octets", hint=f"{MINIMUM_MTU} to {MAXIMUM_LENGTH} are possible (RFC 791)"
             )
+        ended = up is not None and self._links.end_flaps(name)
         self._links.set_link(name, up=up, mtu=mtu, trigger="command")
-        request.result({"link": name, "up": self._links.entry(name).up})
+        request.result({"link": name, "up": self._links.entry(name).up, "flaps_ended": ended})
 
     def _flap(self, request: Request, params: Mapping[str, Any]) -> None:
         self._links.flap(params["link"], params["down"], params["every"], params["times"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 CLONE_NEWNS = 0x0002_0000
@@ -155,16 +156,18 @@ def set_title(title: str) -> None:
         ctypes.memmove(start, title.encode()[: room - 1].ljust(room, b"\0"), room)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, for this process and whatever it executes. The bounding set goes first, because
-    shrinking it takes CAP_SETPCAP."""
+def drop_capabilities(*, but: Collection[int] = ()) -> None:
+    """Give up every capability but these (numbers below 32), for this process and whatever it executes. The bounding
+    set goes first, because shrinking it takes CAP_SETPCAP."""
     _prctl("PR_CAP_AMBIENT", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(_last_capability() + 1):
-        _prctl("PR_CAPBSET_DROP", _PR_CAPBSET_DROP, capability)
+        if capability not in but:
+            _prctl("PR_CAPBSET_DROP", _PR_CAPBSET_DROP, capability)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if _libc.capset(header, nothing) == -1:
-        raise _failure("capset", "none")
+    kept = sum(1 << capability for capability in but)
+    sets = (ctypes.c_uint32 * 6)(kept, kept)  # effective, permitted, inheritable; then those of the numbers from 32
+    if _libc.capset(header, sets) == -1:
+        raise _failure("capset", "none" if not but else f"{kept:#x}")
 
 
 def _last_capability() -> int:

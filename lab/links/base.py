@@ -19,7 +19,7 @@ from nodes.physical.statistics import Sample
 Samples: TypeAlias = Mapping[Direction, Sample]
 """Of both directions of a link."""
 UNKNOWN = -1
-"""The lateness in a sample of an executor that does not know times."""
+"""The lateness in a sample of an executor that does not know it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from lab.errors import EnvironmentLackError, UserInputError
 from lab.host.netlink import Netlink
 from lab.host.probe import NetemSupport, netem_support
 from lab.links.base import LinkExecutor, Samples
 from lab.links.kernel import KernelExecutor, can_express
+from lab.links.link_meter import LinkMeter
 from lab.links.relay_executor import RelayExecutor
 from nodes.impairment import Executor, Impairment
 
 RELAY_HINT = "`--impair relay`, or `impair_by: relay`, has our own emulator do it"
+
+
+class Ended(NamedTuple):
+    """`how` a process ended, what that means for the run, and the descriptors of its successor to `watch`."""
+
+    how: str
+    trouble: str
+    watch: dict[int, str]
 
 
 class Executors:
@@ -43,12 +53,15 @@ class Executors:
             return self._the_relay(), f"the kernel's netem has no {beyond}"
         return self._the_kernel(), "the kernel has netem"
 
-    def restart(self, process: str) -> tuple[str, dict[int, str]]:
-        """Replace a relay that ended: how it did, and what is to be watched now."""
-        relay = self._the_relay()
-        before = set(relay.watch())
-        how = relay.restart(process)
-        return how, {descriptor: name for descriptor, name in relay.watch().items() if descriptor not in before}
+    def restart(self, process: str) -> Ended:
+        """Replace a process that ended, a relay or the meter."""
+        executor: RelayExecutor | KernelExecutor = self._the_relay()
+        trouble = "the emulator {0} {1}, with the frames that it held"
+        if self._kernel is not None and process in self._kernel.watch().values():
+            executor, trouble = self._kernel, "the {0} {1}, with the delays that it had measured"
+        how = executor.restart(process)
+        watch = {descriptor: name for descriptor, name in executor.watch().items() if name == process}
+        return Ended(how, trouble.format(process, how), watch)
 
     def samples(self) -> dict[str, Samples]:
         """Of all links of all executors."""
@@ -71,7 +84,7 @@ class Executors:
 
     def _the_kernel(self) -> KernelExecutor:
         if self._kernel is None:
-            self._kernel = KernelExecutor(Netlink())
+            self._kernel = KernelExecutor(Netlink(), LinkMeter(self._lab))
         return self._kernel
 
     def _support(self) -> NetemSupport:

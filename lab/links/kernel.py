@@ -16,9 +16,11 @@ Seeds. netem has one of its own only since Linux 6.6; on older kernels the resul
 each step of a ramp the same frames would be lost. So the n-th change has a seed derived from the link's and from n, as
 reproducible as the first, but not the sequence that the relay draws after a change.
 
-What the kernel does not tell is None in the statistics: how long frames took, how many were reordered or damaged
-(kernels of 2026 do tell), and which of the dropped frames were lost and which found netem full. It counts a frame that
-was marked instead of dropped as dropped, too. When an end goes down, the kernel empties its qdisc without counting.
+Frames and octets are the kernel's counts, and rates those of its counts, second by second. It does not tell how long
+frames took, nor how many were reordered, doubled or damaged (kernels of 2026 tell the latter): that is what the meter
+sees (lab/links/meter.py), and None where there is none. Nobody knows which of the dropped frames were lost and which
+found netem full. The kernel counts a frame that was marked instead of dropped as dropped, too. When an end goes down,
+it empties its qdisc without counting.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ import dataclasses
 import errno
 import os
 import struct
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,15 +40,19 @@ from lab.host import qdisc, traffic_control
 from lab.host.link_state import read_link, read_links
 from lab.host.netlink import Netlink, NetlinkError, Request
 from lab.links.base import UNKNOWN, OpenedLink, Samples
+from lab.links.link_meter import NOBODY, LinkMeter, Timed
 from nodes import impairment as values
 from nodes.impairment import DIRECTIONS, Direction, Impairment, effective_limit
 from nodes.physical.statistics import Sample
 from nodes.physical.tausworthe import derived_seed
+from nodes.units import MILLISECOND, SECOND
 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 """The kernel's answers to who deletes a qdisc that is not there, or went with its interface."""
 _ANY_MTU = 1500
 _RELAY_HINT = "the relay can: impair_by: relay"
+_LEAST_INTERVAL = 500 * MILLISECOND
+"""A rate over less would be that of a burst."""
 _COUNTERS = ("delayed", "dropped", "corrupted", "duplicated", "reordered", "marked")
 """Of tc_netem_xstats (2026), in this order."""
 
@@ -77,6 +84,24 @@ class _Egress:
         return derived_seed(seed, "change", self.changes) if self.changes else seed
 
 
+@dataclass(slots=True)
+class _Rate:
+    """In bit/s: that of the last interval between two samples, and the greatest of all. None before the first."""
+
+    since: int
+    octets: int = 0
+    last: int | None = None
+    peak: int | None = None
+
+    def note(self, octets: int, now: int) -> None:
+        """So many octets have left since the beginning."""
+        elapsed = now - self.since
+        if elapsed >= _LEAST_INTERVAL:
+            self.last = (octets - self.octets) * 8 * SECOND // elapsed
+            self.peak = max(self.peak or 0, self.last)
+            self.since, self.octets = now, octets
+
+
 def can_express(impairment: Impairment, *, seeds: bool = True) -> str | None:
     """None, or what of it the kernel's netem cannot do, as a noun. `seeds`: whether it knows them (`netem_support` of
     lab/host/probe.py)."""
@@ -94,12 +119,18 @@ def can_express(impairment: Impairment, *, seeds: bool = True) -> str | None:
 
 
 class KernelExecutor:
-    """For the interfaces of the network namespace that `netlink` is in. Interfaces are named by their index."""
+    """For the interfaces of the network namespace that `netlink` is in. Interfaces are named by their index. `meter`
+    tells what netem does not; the links do without it."""
 
     name = "kernel"
 
-    def __init__(self, netlink: Netlink) -> None:
+    def __init__(
+        self, netlink: Netlink, meter: LinkMeter | None = None, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._netlink = netlink
+        self._meter = meter
+        self._clock = clock
+        self._rates: dict[int, _Rate] = {}
         self._joined: dict[int, int] = {}
         self._egress: dict[int, _Egress] = {}
         self._links: dict[str, OpenedLink] = {}
@@ -109,13 +140,17 @@ class KernelExecutor:
 
     def add(self, link: OpenedLink) -> None:
         """Raises DriverError; then nothing of it is left."""
-        self.join(link.left.index, link.right.index)
         self._links[link.name] = link
+        if self._meter is not None:
+            self._meter.add(link)  # before the first frame passes
         try:
+            self.join(link.left.index, link.right.index)
             self.change(link.name, link.impairments, link.mtu)
         except DriverError:
             self.remove(link.name)
             raise
+        now = self._clock()
+        self._rates |= {index: _Rate(now) for _direction, index in _sides(link)}
 
     def change(self, link: str, impairments: tuple[Impairment, Impairment], mtu: int) -> None:
         """Raises DriverError; then what was in force is in force again."""
@@ -133,6 +168,8 @@ class KernelExecutor:
     def remove(self, link: str) -> None:
         """Nothing moves this link's frames any more. Raises DriverError."""
         opened = self._links.pop(link)
+        if self._meter is not None:
+            self._meter.remove(link)
         self.separate(opened.left.index, opened.right.index)
 
     def set_up(self, link: str, up: bool) -> None:
@@ -142,12 +179,19 @@ class KernelExecutor:
         """Raises DriverError."""
         told: dict[str, object] = {}
         seeded = True
+        seen = self._meter.state(link) if self._meter is not None else {}
         for direction, index in _sides(self._links[link]):
             applied = self.applied(index)
-            told[direction] = {"applied": values.encode(applied.impairment), "measured": self.statistics(index)}
+            measured = self.statistics(index) | {"rate": self._rates[index].last, "peak_rate": self._rates[index].peak}
+            known = {name: value for name, value in measured.items() if value is not None}
+            told[direction] = {
+                "applied": values.encode(applied.impairment),
+                "measured": measured | seen.get(direction, {}) | known,
+            }
             seeded = seeded and applied.seeded
         kernel = f"{os.uname().sysname} {os.uname().release}"
-        return told | {"emulator": {"kernel": kernel, "filter": self._classifier, "seeded": seeded}}
+        emulator = {"kernel": kernel, "filter": self._classifier, "seeded": seeded, "meter": seen.get("meter")}
+        return told | {"emulator": emulator}
 
     def samples(self) -> dict[str, Samples]:
         """In two questions for all links. One whose netem somebody has removed is missing. Raises DriverError."""
@@ -158,22 +202,36 @@ class KernelExecutor:
             told.interface: told for told in qdiscs if (told.kind, told.parent) == ("netem", traffic_control.ROOT)
         }
         received = {link.index: link.statistics["rx_packets"] for link in read_links(self._netlink)}
+        now = self._clock()
+        for index, rate in self._rates.items():
+            if index in netems:
+                rate.note(netems[index].octets, now)
+        timed = self._meter.samples() if self._meter is not None else {}
         return {
-            name: {direction: self._sample(netems[index], received) for direction, index in _sides(link)}
+            name: {
+                direction: self._sample(netems[index], received, timed.get(name, {}).get(direction, NOBODY))
+                for direction, index in _sides(link)
+            }
             for name, link in self._links.items()
             if {link.left.index, link.right.index} <= netems.keys()
         }
 
-    def _sample(self, told: traffic_control.QdiscState, received: Mapping[int, int]) -> Sample:
+    def _sample(self, told: traffic_control.QdiscState, received: Mapping[int, int], timed: Timed) -> Sample:
         arrived = received.get(self._joined[told.interface], 0) - self._egress[told.interface].arrived[0]
-        return Sample(arrived, told.frames, told.octets, told.drops, 0, UNKNOWN)
+        return Sample(arrived, told.frames, told.octets, told.drops, timed.delay, timed.frames, UNKNOWN)
 
     def watch(self) -> dict[int, str]:
-        """There is no process."""
-        return {}
+        """Of the meter: the links themselves have no process."""
+        return self._meter.watch() if self._meter is not None else {}
+
+    def restart(self, _process: str) -> str:
+        """Replace the meter, which ended. Returns how. The links have not noticed."""
+        return self._meter.restart() if self._meter is not None else ""
 
     def close(self) -> None:
         """Take back everything. What the kernel does not let go of ends with the namespace."""
+        if self._meter is not None:
+            self._meter.close()
         with contextlib.suppress(DriverError):
             self.undo()
 
@@ -252,6 +310,7 @@ class KernelExecutor:
         """Take both netems and the redirection away; what is inside is lost. Interfaces that are gone have taken theirs
         with them. Raises NetlinkError."""
         for index in (left, right):
+            self._rates.pop(index, None)
             if self._egress.pop(index, None) is not None:
                 self._delete(traffic_control.delete_qdisc(index, f"remove netem of interface {index}"))
             if self._joined.pop(index, None) is not None:

@@ -28,18 +28,19 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import resource
 import signal
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from threading import Thread
+from typing import Protocol, TypeAlias
 
+from lab.host import syscalls
+from lab.links.child_process import CAP_NET_ADMIN, CAP_NET_RAW, Load, Parameters
 from lab.links.relay_loop import Direction, LineLike, RelayLoop
 from nodes.impairment import Impairment, decode
-from nodes.io.control import ControlError, ControlServer, Request
+from nodes.io.control import ControlError, ControlServer, Methods, Request, dispatch
 from nodes.io.reactor import Reactor
 from nodes.io.stamped_socket import StampedSocket
 from nodes.physical.jitter import spread, table_of
@@ -55,10 +56,11 @@ LONGEST_PATIENCE = MILLISECOND
 FASTEST = 1 << 30
 """Octets of kernel memory that a sender fills in a second at most: 2304 for a full frame, and one in 2 µs."""
 
+CLOSERS = 32
+"""Threads that close sockets at the end: those of a thousand links within a second."""
+
 CHANGES_PER_COLLECTION = 64
 """Some KiB are lost with each line that is replaced; to find them takes a millisecond."""
-
-Parameters = Mapping[str, Any]
 
 
 class ChangeableLine(LineLike, Protocol):
@@ -101,9 +103,9 @@ class Relay:
         self._make_line = make_line
         self._links: dict[str, _Link] = {}
         self._changes = 0
-        self._load = _Load(reactor)
+        self._load = Load(reactor)
         self._priority = priority
-        self._methods: dict[str, Callable[[Request, Parameters], None]] = {
+        self._methods: Methods = {
             "add": self._add,
             "change": self._change,
             "up": self._up,
@@ -115,21 +117,22 @@ class Relay:
 
     def handle(self, request: Request) -> None:
         """Answer a request of the control connection."""
-        method = self._methods.get(request.method)
-        if method is None:
-            request.error("unknown-method", f"no method {request.method!r}", f"known: {', '.join(self._methods)}")
-            return
-        try:
-            method(request, request.params)
-        except KeyError as error:
-            request.error("bad-params", f"{request.method}: parameter {error} is missing")
-        except (TypeError, ValueError) as error:
-            request.error("bad-params", f"{request.method}: {error}")
+        dispatch(self._methods, request)
 
     def close(self) -> None:
-        """Give all sockets back."""
-        for name in list(self._links):
-            self._take_out(self._links.pop(name))
+        """Give all sockets back. To close one, the kernel waits until no processor can still be using it (some 20 ms),
+        but it waits for many at once."""
+        opened: list[StampedSocket] = []
+        for link in self._links.values():
+            for half in link.halves.values():
+                self.loop.remove(half.direction)
+            opened += link.sockets
+        self._links.clear()
+        threads = [Thread(target=_close_all, args=(opened[first::CLOSERS],)) for first in range(CLOSERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def _add(self, request: Request, params: Parameters) -> None:
         name, mtu = str(params["link"]), int(params["mtu"])
@@ -153,6 +156,8 @@ class Relay:
         mtu = int(params.get("mtu", link.mtu))
         wanted = {way: decode(params[way], f"{name} {way}") for way in ("ab", "ba") if way in params}
         now = self._reactor.clock()
+        for impairment in wanted.values():
+            self._make_line(impairment, mtu, 0, now)  # refuses what makes no sense before anything has changed
         for way, half in link.halves.items():
             impairment = wanted.get(way, half.impairment)
             if (impairment, mtu) == (half.impairment, link.mtu):
@@ -229,41 +234,12 @@ class Relay:
         return {"pid": os.getpid(), "priority": self._priority, "services": self.loop.services, **self._load.snapshot()}
 
 
-class _Load:
-    """How busy this process keeps its processor, second by second."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-        self._begun = self._looked = reactor.clock()
-        self._used = time.process_time_ns()
-        self._share = self._peak = 0.0
-        self._look()
-
-    def _look(self) -> None:
-        now, used = self._reactor.clock(), time.process_time_ns()
-        if now > self._looked:
-            self._share = (used - self._used) / (now - self._looked)
-            self._peak = max(self._peak, self._share)
-        self._looked, self._used = now, used
-        self._reactor.call_at(now + SECOND, self._look)
-
-    def snapshot(self) -> dict[str, object]:
-        """Times in ns; shares of one processor in the last full second, and in the busiest. `preempted` is how often
-        the kernel took the processor away from us."""
-        return {
-            "uptime": self._reactor.clock() - self._begun,
-            "cpu": time.process_time_ns(),
-            "cpu_share": round(self._share, 4),
-            "peak_cpu_share": round(self._peak, 4),
-            "preempted": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
-        }
-
-
 def run_relay(listener: socket.socket, name: str) -> None:
     """Be a relay until `shutdown` is asked for or SIGTERM comes: the life of a process. `listener` is the control
     socket, `name` what it says it is. Needs CAP_NET_RAW in the network namespace of the links."""
     reactor = Reactor()
     relay = Relay(reactor, priority=become_punctual())
+    syscalls.drop_capabilities(but=(CAP_NET_ADMIN, CAP_NET_RAW))
     server = ControlServer(listener, reactor, relay.handle, name=name)
     reactor.add_signal(signal.SIGTERM, reactor.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -296,6 +272,11 @@ def patience(impairment: Impairment, room: int) -> int:
 def _least_spread(impairment: Impairment) -> int:
     table = table_of(impairment.distribution)
     return spread(table.index(min(table)), impairment.jitter, table) if table else -impairment.jitter
+
+
+def _close_all(opened: Sequence[StampedSocket]) -> None:
+    for each in opened:
+        each.close()
 
 
 def _open_both(left: str, right: str) -> tuple[StampedSocket, StampedSocket]:

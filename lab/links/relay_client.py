@@ -10,8 +10,8 @@ from nodes.impairment import Impairment, encode
 from nodes.io.control import ControlClient
 from nodes.physical.statistics import Sample
 
-TIMEOUT = 10.0
-"""Seconds for an answer: a relay gives it between two turns."""
+TIMEOUT = 5.0
+"""Seconds for an answer, which a relay gives between two turns; those who ask the supervisor wait longer than that."""
 
 LINKS_PER_ANSWER = 64
 """States asked for at once: some 200 KiB, while a line of the control protocol holds 1 MiB."""

@@ -43,6 +43,8 @@ from nodes.units import earliest
 
 SERVICES_PER_TURN = 64
 """Lines served for their deadlines before sockets and the control connection get their turn."""
+LEAST_TO_SWEEP = 4096
+"""Entries of the heap below which stale ones among them do no harm."""
 
 
 class LineLike(Protocol):
@@ -97,6 +99,7 @@ class RelayLoop:
         self._clock = reactor.clock
         self._heap: list[tuple[int, int, Direction]] = []
         self._order = 0
+        self._sweep_at = LEAST_TO_SWEEP
         reactor.on_deadline = self._time_out
 
     def add(self, direction: Direction) -> None:
@@ -168,18 +171,27 @@ class RelayLoop:
             direction.entered = deadline
             self._order += 1
             heapq.heappush(self._heap, (deadline, self._order, direction))
+            if len(self._heap) > self._sweep_at:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Take stale entries out of the heap. Each time that a line has something earlier to do, its old entry stays
+        behind until its time comes, which for a frame that a fault holds may be in an hour."""
+        fresh = {id(entry[2]): entry for entry in self._heap if entry[0] == entry[2].entered}
+        self._heap[:] = fresh.values()
+        heapq.heapify(self._heap)
+        self._sweep_at = max(2 * len(self._heap), LEAST_TO_SWEEP)
 
     def _time_out(self) -> None:
         """Serve what is due."""
         heap, clock = self._heap, self._clock
-        for _ in range(SERVICES_PER_TURN):
-            if not heap or heap[0][0] > clock():
-                break
+        served = 0
+        while served < SERVICES_PER_TURN and heap and heap[0][0] <= clock():
             deadline, _, direction = heapq.heappop(heap)
-            if deadline != direction.entered:
-                continue
-            direction.entered = None
-            self._serve(direction)
+            if deadline == direction.entered:
+                direction.entered = None
+                self._serve(direction)
+                served += 1
         self._set_timer()
 
     def _set_timer(self) -> None:

@@ -19,6 +19,8 @@ FULL = 0.97
 FULL_SECONDS = 2
 FULL_SHARE = 0.1
 """So many full seconds, and so many of all, make a machine saturated."""
+TROUBLES_LIMIT = 100
+"""Troubles that are told; a schedule may fail at each of its steps for hours."""
 MINIMUM_FRAMES = 100
 """Frames below which a percentile of lateness says nothing."""
 
@@ -30,6 +32,14 @@ class Saturation:
     seconds: int = 0
     full: int = 0
     troubles: list[str] = field(default_factory=list)
+    more_troubles: int = 0
+
+    def trouble(self, text: str) -> None:
+        """Something that went wrong; after TROUBLES_LIMIT only counted."""
+        if len(self.troubles) < TROUBLES_LIMIT:
+            self.troubles.append(text)
+        else:
+            self.more_troubles += 1
 
     def note(self, busy: float) -> None:
         self.seconds += 1
@@ -45,6 +55,8 @@ class Saturation:
 def reasons(states: Mapping[str, Mapping[str, Any]], saturation: Saturation) -> list[str]:
     """Why the measurements of a run cannot be trusted; empty where they can. `states` are those of the link table."""
     found = list(saturation.troubles)
+    if saturation.more_troubles:
+        found.append(f"{saturation.more_troubles} more such troubles")
     if saturation.reason is not None:
         found.append(saturation.reason)
     for name, state in states.items():

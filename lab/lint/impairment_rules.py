@@ -17,6 +17,7 @@ from nodes.impairment import (
     FRAME_OVERHEAD,
     Codel,
     Distribution,
+    DropTail,
     FqCodel,
     GilbertElliott,
     Impairment,
@@ -113,6 +114,10 @@ def _of_speed(impairment: Impairment, frame: int) -> Iterator[Said]:
     if bucket is not None and bucket.burst < frame:
         message = f"a bucket of {format_size(bucket.burst)} never holds enough for a frame of {frame} octets"
         yield Said("bucket", message, f"burst: {format_size(math.ceil(frame / 1000) * 1000)} or more")
+    queue = impairment.queue
+    if isinstance(queue, DropTail | Red | FqCodel) and 0 < queue.octets < frame:
+        message = f"a queue of {format_size(queue.octets)} has no room for a frame of {frame} octets"
+        yield Said("queue", message, f"octets: {format_size(math.ceil(frame / 1000) * 1000)} or more")
 
 
 # Warnings

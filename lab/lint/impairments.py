@@ -24,6 +24,7 @@ from nodes.impairment import (
     decode_patch,
     merged,
 )
+from nodes.physical.ramp import Ramp
 
 __all__ = ["CHECKS", "errors_of", "warnings_of"]
 
@@ -76,6 +77,7 @@ def _changes(layout: Layout, index: int, asked: LinkImpairment) -> Iterator[Find
     for number, change in _in_order(layout, index):
         base: KeyPath = ("links", index, "schedule", number)
         for direction in change.directions if change.patch or change.replace else ():
+            yield from _jumps(now[direction], change, base)
             now[direction] = merged(NOTHING if change.replace else now[direction], decode_patch(change.patch))
             rules = list(_rules(layout, index, asked, now[direction], warn=number not in tables))
             for said in rules:
@@ -83,6 +85,16 @@ def _changes(layout: Layout, index: int, asked: LinkImpairment) -> Iterator[Find
                     field, message, hint, warning = said
                     yield Finding(_place(layout, [(*base, "impair"), base], field), message, hint, warning=warning)
             before[direction] = set(rules)
+
+
+def _jumps(before: Impairment, change: Change, base: KeyPath) -> Iterator[Finding]:
+    """Parts of a ramp that have nothing between their two ends."""
+    if not change.ramp:
+        return
+    for field in Ramp(before, decode_patch(change.patch), replace=change.replace).first:
+        hint = "give it a value before the ramp" if field in ("rate", "limit", "loss") else "make two entries of it"
+        message = f"{field!r} has nothing in between: it changes when the ramp begins"
+        yield Finding((*base, "ramp"), message, hint, warning=True)
 
 
 def _in_order(layout: Layout, index: int) -> list[tuple[int, Change]]:

@@ -6,6 +6,7 @@ is not written also is None, and `model_fields_set` tells the two apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -69,6 +70,8 @@ def correlation(value: object) -> float:
 
 
 def rate(value: object) -> int:
+    if (isinstance(value, int) and value) or (isinstance(value, str) and re.fullmatch(r"0*[1-9]\d*", value)):
+        raise wrong(f"{value} has no unit: {value}mbit, or {value}bit?")
     found = quantity(value, parse_rate, "a rate such as 10mbit")
     if found == 0:
         raise wrong("a rate of 0 sends nothing", "`up: false` cuts the link; rate: none removes the limit")

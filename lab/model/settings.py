@@ -26,7 +26,7 @@ def parse_settings(words: Sequence[str]) -> Impair:
     for number, word in enumerate(words):
         key, _, text = word.partition("=")
         try:
-            _check_key(word, key, text, values)
+            _check_key(word, key, text, values, words[number - 1] if number else "")
             values[key] = _value(text)
         except UserInputError as error:
             problems.append(Problem("", number, 0, error.message, error.hint))
@@ -41,7 +41,11 @@ def parse_settings(words: Sequence[str]) -> Impair:
     raise _together(words, sorted(problems, key=lambda problem: problem.line))
 
 
-def _check_key(word: str, key: str, text: str, before: dict[str, object]) -> None:
+def _check_key(word: str, key: str, text: str, before: dict[str, object], previous: str) -> None:
+    if "=" not in word and "=" in previous and key not in keys_of(Impair):
+        raise UserInputError(
+            f"{word!r} is no KEY=VALUE", hint=f"values of several words in quotes: '{previous} {word}'"
+        )
     if key not in keys_of(Impair):
         raise UserInputError(f"there is no setting {key!r}", hint=did_you_mean(key, keys_of(Impair)))
     if "=" not in word or not text.strip():

@@ -46,7 +46,6 @@ def make_plan(topology: Topology, seed: int | None = None, impair_by: Executor |
         description=topology.description,
         source=topology.document.file,
         warnings=tuple(warnings),
-        impair_by=impair_by or topology.defaults.impair_by,
     )
 
 
@@ -97,10 +96,11 @@ class _Planner:
         mtu = max(self.layout.mtu(a), self.layout.mtu(b))
         up = self.topology.links[index].up
         ends = End(a.node, a.interface), End(b.node, b.interface)
+        by = self.impair_by or self.topology.links[index].impair_by or self.topology.defaults.impair_by
         asked = self.layout.impaired.link(index)
-        if asked is not None and self.impair_by is not None:
-            asked = replace(asked, by=self.impair_by)
-        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index), asked)
+        if asked is not None:
+            asked = replace(asked, by=by)
+        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index), asked, by)
 
     def segment(self, index: int, segment: Segment) -> SegmentPlan:
         """Named by `networks`, else by its first switch, else by its only link."""

@@ -38,7 +38,6 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "description": plan.description,
         "source": plan.source,
         "warnings": list(plan.warnings),
-        "impair_by": plan.impair_by,
         "hosts": dict(plan.nodes[0].hosts) if plan.nodes else {},
         "nodes": [_node_to_dict(node) for node in plan.nodes],
         "links": [_link_to_dict(link) for link in plan.links],
@@ -61,7 +60,6 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
             description=data["description"],
             source=data["source"],
             warnings=tuple(data["warnings"]),
-            impair_by=data["impair_by"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserInputError(f"not a plan: {type(error).__name__} {error}", hint="plan the topology again") from None

@@ -28,7 +28,8 @@ class End:
 @dataclass(frozen=True, slots=True)
 class LinkPlan:
     """A point-to-point link between two interfaces. `up: false` starts it without carrier. `offload`: it may carry TCP
-    segments of 64 KiB without checksums, where its ends take them. `impairment` None: it only carries."""
+    segments of 64 KiB without checksums, where its ends take them. `impairment` None: it only carries; `impair_by` is
+    who is to do what is first asked of it while the lab runs."""
 
     name: str
     a: End
@@ -37,6 +38,7 @@ class LinkPlan:
     up: bool = True
     offload: bool = False
     impairment: LinkImpairment | None = None
+    impair_by: Executor = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,6 @@ class SegmentPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """`impair_by`: who is to do what is first asked of a link while the lab runs."""
-
     lab: str
     seed: int
     nodes: tuple[NodeConfig, ...]
@@ -62,7 +62,6 @@ class Plan:
     description: str = ""
     source: str = ""
     warnings: tuple[str, ...] = ()
-    impair_by: Executor = "auto"
 
     @cached_property
     def by_name(self) -> dict[str, NodeConfig]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nodes.io.control_client import ControlClient, EventStream
 from nodes.io.control_protocol import MAX_DESCRIPTORS, MAX_LINE, ControlError
-from nodes.io.control_server import ControlServer, Handler, Request
+from nodes.io.control_server import ControlServer, Handler, Methods, Request, dispatch
 
 __all__ = [
     "MAX_DESCRIPTORS",
@@ -18,5 +18,7 @@ __all__ = [
     "ControlServer",
     "EventStream",
     "Handler",
+    "Methods",
     "Request",
+    "dispatch",
 ]

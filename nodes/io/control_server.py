@@ -20,7 +20,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nodes.contract import PROTOCOL_VERSION
 from nodes.errors import StackError
@@ -120,6 +120,24 @@ class Request:
     def _finish(self) -> None:
         self._done = True
         self._connection.requests.pop(self.id, None)
+
+
+Methods: TypeAlias = Mapping[str, Callable[[Request, Mapping[str, Any]], None]]
+"""What a server can do, by name: each is given the request and its parameters."""
+
+
+def dispatch(methods: Methods, request: Request) -> None:
+    """Hand a request to its method, which raises KeyError, TypeError or ValueError for bad parameters."""
+    method = methods.get(request.method)
+    if method is None:
+        request.error("unknown-method", f"no method {request.method!r}", f"known: {', '.join(methods)}")
+        return
+    try:
+        method(request, request.params)
+    except KeyError as error:
+        request.error("bad-params", f"{request.method}: parameter {error} is missing")
+    except (TypeError, ValueError) as error:
+        request.error("bad-params", f"{request.method}: {error}")
 
 
 class ControlServer:

@@ -28,6 +28,7 @@ from nodes.units import MILLISECOND, SECOND
 MINIMUM_PERIOD = MILLISECOND
 """Of `every`: a shorter one would keep the executor busy with nothing else."""
 
+_ALL = 1 << 62
 _STEP, _BEGIN = range(2)  # the order of what happens at one instant
 
 
@@ -71,11 +72,12 @@ class Schedule:
         """When the next change is due (ns); None after the last."""
         return self._agenda[0][0] if self._agenda else None
 
-    def due(self, now: int, current: Callable[[Direction], Impairment]) -> list[Due]:
-        """All that is due by `now`, in order. `current` tells what holds in a direction, before any of it."""
+    def due(self, now: int, current: Callable[[Direction], Impairment], most: int = _ALL) -> list[Due]:
+        """What is due by `now`, in order; when it is `most` or more, the rest is left for the next call. `current`
+        tells what holds in a direction, before any of it."""
         found: list[Due] = []
         holds = _Holding(current)
-        while self._agenda and self._agenda[0][0] <= now:
+        while self._agenda and self._agenda[0][0] <= now and len(found) < most:
             at, kind, index, step, beginning = heapq.heappop(self._agenda)
             entry = self._entries[index]
             if kind == _BEGIN:

@@ -17,14 +17,15 @@ _SUB_BITS = 5
 
 
 class Sample(NamedTuple):
-    """Sums since the beginning; the difference of two is what happened between them. `late` is the greatest lateness
-    since the sample before (ns)."""
+    """Sums since the beginning; the difference of two is what happened between them. `delay` is that of `timed` frames,
+    `late` the greatest lateness since the sample before (ns)."""
 
     in_frames: int
     out_frames: int
     out_octets: int
     dropped: int
     delay: int
+    timed: int
     late: int
 
 
@@ -42,21 +43,21 @@ class Distribution:
         self.maximum = 0
         self.peak = 0
 
-    def add(self, value: int) -> None:
-        """One more; below zero counts as zero."""
+    def add(self, value: int, weight: int = 1) -> None:
+        """One more, or so many that it stands for; below zero counts as zero."""
         if value < 0:
             value = 0
         shift = value.bit_length() - _SUB_BITS - 1
         bucket = value if shift <= 0 else (shift << _SUB_BITS) + (value >> shift)
-        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + weight
         if not self.count or value < self.minimum:
             self.minimum = value
         if value > self.peak:
             self.peak = value
             if value > self.maximum:
                 self.maximum = value
-        self.count += 1
-        self.total += value
+        self.count += weight
+        self.total += value * weight
 
     def percentile(self, share: float) -> int | None:
         """The value that `share` (0 to 1) of all do not exceed; None where there are none."""
@@ -157,7 +158,8 @@ class Statistics:
         """Cheap enough for every second of every link."""
         late, self.lateness.peak = self.lateness.peak, 0
         dropped = self.dropped.total()
-        return Sample(self.in_frames, self.out_frames, self.out_octets, dropped, self.delay.total, late)
+        timed = self.delay.count
+        return Sample(self.in_frames, self.out_frames, self.out_octets, dropped, self.delay.total, timed, late)
 
     def snapshot(self, now: int) -> dict[str, object]:
         """As values of JSON. `rate` and `peak_rate` in bit/s over whole seconds, delays and lateness in ns."""

@@ -206,7 +206,7 @@ def _parsers() -> dict[str, _Parser]:
     rates = {"bps": 1, "kbps": 10**3, "mbps": 10**6, "gbps": 10**9, "bit": 1, "kbit": 10**3, "mbit": 10**6}
     parsers: dict[str, _Parser] = {
         "t": _or(_in(SECOND, "a number of seconds"), parse_duration),
-        "delay": _or(_in(MILLISECOND, "a number of milliseconds"), parse_duration),
+        "delay": parse_duration,
         "rate": _rate(_or(_in(1, "a number of bit/s"), parse_rate)),
         "loss": parse_share,
         "up": _up,

@@ -54,7 +54,8 @@ class ExecutorUpdated:
 
 @dataclass(frozen=True, slots=True)
 class EmulatorFailed:
-    """A process that carries frames ended by itself, and with it those that it held. `trigger` says how it ended."""
+    """A process that carries frames ended by itself, and with it those that it held; or the one that measures what the
+    kernel carries. `trigger` says how it ended."""
 
     category: ClassVar[str] = "link"
     emulator: str

@@ -26,7 +26,7 @@ _CHOICES = {
     "duplicate": ("100%", "1% 25%"),
     "reorder": ("100%", "1% 25%"),
     "gap": ("1", "4294967295"),
-    "rate": ("8", "10mbit", "9tbit", "1mbit -1500 0 -1500", "1mbit 1500 65535 1500", "1mbit -64 1"),
+    "rate": ("8bit", "10mbit", "9tbit", "1mbit -1500 0 -1500", "1mbit 1500 65535 1500", "1mbit -64 1"),
     "slot": (
         "1ns",
         "{minimum: 1ms, maximum: 2ms, packets: 1, octets: 1}",
@@ -41,7 +41,7 @@ _CHOICES = {
         *("{fq_codel: {flows: 1, quantum: 1, octets: 1B}}", "{pie: {target: 1ns, update: 1ms, packets: 1}}"),
         "{pie: {alpha: 100, beta: 100, ecn: true}}",
     ),
-    "bucket": ("{rate: 8, burst: 4GiB}", "{rate: 1mbit, burst: 2kB, peak: 2mbit}"),
+    "bucket": ("{rate: 8bit, burst: 4GiB}", "{rate: 1mbit, burst: 2kB, peak: 2mbit}"),
     "seed": ("0", "18446744073709551615"),
     "faults": (
         "none",

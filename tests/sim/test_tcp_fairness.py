@@ -106,7 +106,7 @@ def test_a_short_round_trip_is_an_advantage(congestion: str) -> None:
     """Reno's rate goes with 1 / RTT at least (Mathis and others 1997); at 20 ms against 100 ms and a queue of 40 ms the
     nearer flow gets more, and the farther one does not starve."""
     bottleneck = LinkProfile(delay=DELAY, rate=20_000_000, queue=100_000)
-    rates, _ = compete([congestion] * 2, 30, extra=(0, 40 * MILLISECOND), bottleneck=bottleneck)
+    rates, _ = compete([congestion] * 2, 16, extra=(0, 40 * MILLISECOND), bottleneck=bottleneck)
     if congestion == "newreno":
         assert rates[0] > 1.3 * rates[1]
     assert min(rates) > 20 / 40, rates

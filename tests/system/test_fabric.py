@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -392,6 +392,59 @@ def test_mtu(isolated: Isolated) -> None:
                 fabric.set_mtu("h1-s1", 1)
             with pytest.raises(DriverError, match="no link 'h9-s1'"):
                 fabric.set_mtu("h9-s1", 1500)
+
+    isolated(body)
+
+
+def test_a_link_that_is_opened_keeps_its_mtu(isolated: Isolated) -> None:
+    """And one that is plain again keeps it, too, and carries frames."""
+
+    def body() -> None:
+        with built(star()) as fabric:
+            fabric.set_mtu("h1-s1", 600)
+            for opened in (True, False):
+                fabric.open_link("h1-s1", opened)
+                assert interface(fabric, "h1:eth0")["mtu"] == 600
+                ports = cast("list[dict[str, Any]]", fabric.bridge_state("s1")["ports"])
+                assert [p["mtu"] for p in ports] == [600, 1400]
+                inner = {row.name: row.mtu for row in link_state.read_links(fabric._open()) if row.name[0] == "m"}
+                assert set(inner.values()) == ({600} if opened else set())
+                assert passes(fabric, "h1:eth0", "h2:eth0") is not opened
+
+    isolated(body)
+
+
+@pytest.mark.parametrize("name", ["h1", "s1"])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_link_is_opened_and_plain_again(isolated: Isolated, name: str, stopped: bool) -> None:
+    """Also while one of its nodes is stopped."""
+
+    def body() -> None:
+        with built(star()) as fabric:
+            for opened in (True, False):
+                if stopped:
+                    fabric.destroy_node(name)
+                fabric.open_link("h1-s1", opened)
+                if stopped:
+                    fabric.rebuild_node(name)
+            wait_for(lambda: passes(fabric, "h1:eth0", "h2:eth0"), "the link carries frames")
+
+    isolated(body)
+
+
+def test_opening_that_fails_half_way_leaves_the_link_as_it_was(
+    isolated: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_fabric: Fabric, _pair: object) -> NoReturn:
+        raise DriverError("the kernel says no")
+
+    def body() -> None:
+        with built(kernel_line()) as fabric:
+            monkeypatch.setattr(Fabric, "_inner_requests", fail)
+            with pytest.raises(DriverError, match="the kernel says no"):
+                fabric.open_link("k1-r1")
+            assert fabric.inner_ends("k1-r1") is None
+            answers(fabric, "k1", "k2", "10.0.2.1")
 
     isolated(body)
 

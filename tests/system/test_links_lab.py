@@ -170,6 +170,7 @@ def test_changes_merge_and_replace_and_clear(bench: Bench) -> None:
         ("impair ours delay=1ms --from k1", 2, "'k1' is not an end of link ours"),
         ("impair ours delay=1ms --clear", 2, "--clear takes no settings"),
         ("impair ours delay=1ms --show", 2, "nothing to change together with --show"),
+        ("impair --clear", 2, "which link?"),
         ("impair ours queue=codel", 2, "queue"),
         ("link ours flap --down 5s --every 1s", 2, "--every is not longer than --down"),
         ("link ours flap --down banana", 2, "banana"),
@@ -222,6 +223,22 @@ def test_long_segments_are_cut_before_an_opened_link(bench: Bench) -> None:
     assert octets / frames <= 1514
     assert shown(bench, "port")["emulator"]["missed"] == 0
     lab(bench, "impair port --clear")
+
+
+def test_a_flap_ends_when_somebody_says_up(bench: Bench) -> None:
+    lab(bench, "link ours flap --down 200ms --every 400ms --times 1000")
+    done = lab(bench, "link ours up")
+    assert "flaps no more" in done.err
+    before = lab(bench, "events ours --name link:carrier_updated").out
+    assert lab(bench, "ping a b -c 20 -i 0.05").code == 0
+    assert shown(bench, "ours")["up"] is True
+    assert lab(bench, "events ours --name link:carrier_updated").out.count("down ->") <= before.count("down ->") + 2
+    assert "flaps no more" not in lab(bench, "link ours up").err
+
+
+def test_clearing_a_plain_link_leaves_it_plain(bench: Bench) -> None:
+    lab(bench, "impair plain --clear")
+    assert shown(bench, "plain")["executor"] is None
 
 
 def test_a_cable_that_is_pulled_out_of_an_opened_link(bench: Bench) -> None:
@@ -300,12 +317,18 @@ def test_an_ordinary_user_has_impaired_links_too(rootless_labs: Labs) -> None:
     assert statistics.median(times) < 60
 
 
+def is_replaced(labs: Labs, old: int) -> bool:
+    """Whether there is another relay in the place of the one that had this pid."""
+    return [process.pid for process in labs.processes("lab:relay-0")] not in ([], [old])
+
+
 def test_a_relay_that_is_killed_is_replaced_and_the_run_says_so(labs: Labs) -> None:
     name = labs.up("nodes: {a: , b: }\nlinks: [{ends: [a, b], impair: {delay: 20ms}}]\ndefaults: {impair_by: relay}")
     assert labs.pings(name, "a", "b")
     old = labs.process("lab:relay-0")
+    assert "\nCapEff:\t0000000000003000\n" in Path(f"/proc/{old}/status").read_text(), "CAP_NET_ADMIN, CAP_NET_RAW"
     os.kill(old, signal.SIGKILL)
-    wait_for(lambda: labs.processes("lab:relay-0") and labs.process("lab:relay-0") != old, PATIENCE, lambda: "another")
+    wait_for(lambda: is_replaced(labs, old), PATIENCE, lambda: "another")
     wait_for(lambda: labs.pings(name, "a", "b"), PATIENCE, lambda: "it carries again")
     done = labs.run("down", name, code=0)
     assert "the emulator relay-0 was killed by SIGKILL" in done.err
@@ -314,6 +337,28 @@ def test_a_relay_that_is_killed_is_replaced_and_the_run_says_so(labs: Labs) -> N
     assert facts["outcome"] == "down"
     assert facts["links"]["trustworthy"] is False
     assert "emulator_failed" in (run / "links" / "trace.sqlog").read_text()
+
+
+def test_a_relay_that_hangs_is_replaced_and_the_lab_still_answers(labs: Labs) -> None:
+    name = labs.up("nodes: {a: , b: }\nlinks: [{ends: [a, b], impair: {delay: 20ms}}]\ndefaults: {impair_by: relay}")
+    old = labs.process("lab:relay-0")
+    os.kill(old, signal.SIGSTOP)
+    wait_for(lambda: is_replaced(labs, old), PATIENCE, lambda: "another")
+    wait_for(lambda: labs.pings(name, "a", "b"), PATIENCE, lambda: "it carries again")
+    os.kill(labs.process("lab:relay-0"), signal.SIGSTOP)
+    done = labs.run("down", name, code=0)
+    assert "the emulator relay-0 was killed by SIGKILL" in done.err
+    assert labs.outcome(name) == "down", "it did not wait for the second one either"
+
+
+def test_a_relay_can_die_twice(labs: Labs) -> None:
+    """The kernel gives a new descriptor the number of the one that was closed."""
+    name = labs.up("nodes: {a: , b: }\nlinks: [{ends: [a, b], impair: {delay: 5ms}}]\ndefaults: {impair_by: relay}")
+    for _ in range(2):
+        old = labs.process("lab:relay-0")
+        os.kill(old, signal.SIGKILL)
+        wait_for(lambda old=old: is_replaced(labs, old), PATIENCE, lambda: "another")  # type: ignore[misc]
+        wait_for(lambda: labs.pings(name, "a", "b"), PATIENCE, lambda: "it carries again")
 
 
 def test_two_labs_at_once(labs: Labs) -> None:

@@ -120,6 +120,16 @@ def test_drop_capabilities(isolated: Isolated) -> None:
     isolated(body)
 
 
+def test_capabilities_that_are_kept(isolated: Isolated) -> None:
+    def body() -> None:
+        syscalls.drop_capabilities(but=(12, 13))
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        kept = {kind: int(status[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+        assert kept == {"CapInh": 0, "CapPrm": 0x3000, "CapEff": 0x3000, "CapBnd": 0x3000, "CapAmb": 0}
+
+    isolated(body)
+
+
 def test_mounts_and_name(isolated: Isolated) -> None:
     def body() -> None:
         syscalls.mount_tmpfs("/tmp", size="1m")

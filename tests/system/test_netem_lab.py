@@ -38,12 +38,21 @@ COMMANDS = {
     "tc": ("sh", "-c", f"{IN_SUPERVISOR} tc -j qdisc show"),
     "ping": (*LAB, "ping", "a", "b", "--count", "20", "--interval", "0.05", "--json"),
     "after": (*LAB, "impair", "ping", "--show", "--json"),
+    "text": (*LAB, "impair", "ping", "--show"),
     "merge": (*LAB, "impair", "random", "rate=8mbit", "--from", "a", "--json"),
     "replace": (*LAB, "impair", "jitter", "--replace", "delay=7ms 1ms", "--json"),
     "clear": (*LAB, "impair", "rate", "--clear", "--json"),
     "tc later": ("sh", "-c", f"{IN_SUPERVISOR} tc -j qdisc show"),
+    "kill": ("sh", "-c", 'kill -9 $(pgrep -fx "layerlab uml: meter")'),
+    "ping again": (*LAB, "ping", "a", "b", "--count", "5", "--interval", "0.05", "--json"),
+    "last": (*LAB, "impair", "ping", "--show", "--json"),
     "down": (*LAB, "down"),
+    "run": ("sh", "-c", "cat runs/uml-*/run.json"),
+    "series": ("sh", "-c", "cat runs/uml-*/links/series.csv"),
 }
+
+
+TEXTS = ("text", "kill", "down", "series")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,7 @@ def answers() -> dict[str, Any]:
     for (name, _command), result in zip(COMMANDS.items(), done, strict=False):
         assert result["status"] == 0, f"{name}: {result}"
     return {
-        name: json.loads(result["output"]) if name != "down" else result["output"]
+        name: json.loads(result["output"]) if name not in TEXTS else result["output"]
         for (name, _command), result in zip(COMMANDS.items(), done, strict=True)
     }
 
@@ -147,6 +156,37 @@ def test_ping_sees_the_delay(answers: dict[str, Any]) -> None:
         measured = side["measured"]
         assert measured["in_frames"] == measured["out_frames"] >= 20
         assert (measured["inside"], measured["dropped"]) == (0, {})
+
+
+def test_the_meter_tells_how_long_frames_took(answers: dict[str, Any]) -> None:
+    """Which netem does not: 20 ms and what a busy machine adds, of every ping."""
+    for side in answers["after"]["links"]["ping"]["directions"]:
+        measured = side["measured"]
+        assert measured["delay"]["count"] >= 20
+        assert 20_000_000 <= measured["delay"]["minimum"] <= measured["delay"]["p50"] < 35_000_000
+        assert (measured["duplicated"], measured["corrupted"], measured["lateness"]) == (0, 0, None)
+        assert measured["sampled"] == 1
+    assert answers["text"].count("    delay    p1 20.") == 2
+    assert "last second" in answers["text"]
+
+
+def test_the_seconds_have_delays(answers: dict[str, Any]) -> None:
+    rows = [line.split(",") for line in answers["series"].splitlines()]
+    column = rows[0].index("delay_ms")
+    delays = [float(row[column]) for row in rows[1:] if row[1] == "ping" and row[column]]
+    assert len(delays) >= 2
+    assert all(20 <= delay < 40 for delay in delays)
+
+
+def test_a_meter_that_is_killed_hurts_no_link(answers: dict[str, Any]) -> None:
+    """Another measures on from there, and the run says so."""
+    assert answers["ping again"]["received"] == 5
+    state = answers["last"]["links"]["ping"]
+    assert state["emulator"]["meter"]["restarts"] == 1
+    for side in state["directions"]:
+        assert 5 <= side["measured"]["delay"]["count"] < 20 <= side["measured"]["out_frames"]
+    trouble = "the meter was killed by SIGKILL, with the delays that it had measured"
+    assert trouble in json.dumps(answers["run"])
 
 
 def test_a_change_merges_replaces_or_clears(answers: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ DELAY = 20 * MILLISECOND
 SEEDS = (0x1234_5678_9ABC_DEF0, 42)
 PLAIN = Impairment()
 DELAYED = Impairment(delay=DELAY)
+ALL_LOST = {"loss": {"model": "random", "chance": 1.0}}
+NONSENSE = {"loss": {"model": "timed"}}
 
 
 @dataclass
@@ -325,6 +327,7 @@ def test_what_is_wrong_is_said_and_harms_nothing(isolated: Isolated) -> None:
                 ("bad-params", "add", good | {"seeds": [1]}),
                 ("bad-params", "add", {name: value for name, value in good.items() if name != "mtu"}),
                 ("bad-params", "up", {"link": "link0", "up": 1}),
+                ("bad-params", "change", {"link": "link0", "ab": ALL_LOST, "ba": NONSENSE}),
                 ("unknown-link", "change", {"link": "nothing"}),
                 ("unknown-link", "remove", {"link": "nothing"}),
                 ("unknown-link", "state", {"links": ["nothing"]}),

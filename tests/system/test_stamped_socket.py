@@ -75,6 +75,21 @@ def test_frames_keep_their_bytes_in_any_size(isolated: Isolated) -> None:
     isolated(check)
 
 
+@pytest.mark.parametrize("tag", ["8100 2005", "88a8 0ffe", "88a8 0001 8100 e002"])
+def test_vlan_tags_stay_in_their_frames(isolated: Isolated, tag: str) -> None:
+    """The kernel takes the first one out, and tells it beside the frame."""
+
+    def check() -> None:
+        sender, receiver = pair()
+        plain = FRAME + bytes(range(60))
+        tagged = FRAME[:12] + bytes.fromhex(tag) + plain[12:]
+        for frame in (plain, tagged, plain):
+            assert sender.send(frame)
+        assert [frame for _, frame in receiver.receive_stamped()] == [plain, tagged, plain]
+
+    isolated(check)
+
+
 def test_times_never_run_back_nor_ahead_of_the_clock(isolated: Isolated, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the wall clock is set: its distance to ours jumps by an hour, forth and back."""
 

@@ -15,6 +15,7 @@ from lab.host.links import Interface
 from lab.host.netlink import NetlinkError, attribute
 from lab.links.base import UNKNOWN, LinkExecutor, OpenedLink
 from lab.links.kernel import KernelExecutor, can_express
+from lab.links.link_meter import Timed
 from nodes import impairment as values
 from nodes.impairment import (
     NOTHING,
@@ -229,10 +230,92 @@ def test_samples() -> None:
     kernel.counters = {11: (107, 1, 5700, 64), 21: (9, 0, 900, 0)}
     kernel.stats = attribute(1, struct.pack("=QII", 400, 4, 0)) + attribute(3, struct.pack("=5I", 2, 200, 1, 0, 0))
     assert subject.samples() == {
-        "a--b": {"ab": Sample(7, 4, 400, 1, 0, UNKNOWN), "ba": Sample(9, 4, 400, 1, 0, UNKNOWN)}
+        "a--b": {"ab": Sample(7, 4, 400, 1, 0, 0, UNKNOWN), "ba": Sample(9, 4, 400, 1, 0, 0, UNKNOWN)}
     }
     del kernel.netems[21]
     assert subject.samples() == {}
+
+
+class Meter:
+    """A double of LinkMeter: what the executor does with what it is told."""
+
+    def __init__(self, seen: dict[str, object]) -> None:
+        self.seen = seen
+        self.calls: list[str] = []
+
+    def add(self, link: OpenedLink) -> None:
+        self.calls.append(f"add {link.name}")
+
+    def remove(self, link: str) -> None:
+        self.calls.append(f"remove {link}")
+
+    def state(self, link: str) -> dict[str, object]:
+        return {"ab": self.seen, "ba": {}, "meter": {"pid": 7}}
+
+    def samples(self) -> dict[str, dict[str, Timed]]:
+        return {"a--b": {"ab": Timed(3, 60), "ba": Timed(0, 0)}}
+
+    def watch(self) -> dict[int, str]:
+        return {5: "meter"}
+
+    def restart(self) -> str:
+        return "ended with 1"
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def metered(kernel: NetemKernel, seen: dict[str, object], clock: list[int]) -> tuple[KernelExecutor, Meter]:
+    meter = Meter(seen)
+    return KernelExecutor(kernel, meter, clock=lambda: clock[0]), meter  # type: ignore[arg-type]
+
+
+@little_endian
+def test_what_the_meter_sees() -> None:
+    """It fills what the kernel does not tell; what both know is the kernel's."""
+    kernel = NetemKernel()
+    subject, meter = metered(kernel, {"delay": {"count": 3}, "reordered": 2, "in_frames": 99}, [0])
+    subject.add(LINK)
+    state = subject.state("a--b")
+    ab, ba = state["ab"]["measured"], state["ba"]["measured"]  # type: ignore[index]
+    assert (ab["delay"], ab["reordered"], ab["in_frames"], ab["lateness"]) == ({"count": 3}, 2, 0, None)
+    assert (ba["delay"], ba["reordered"]) == (None, None)
+    assert state["emulator"]["meter"] == {"pid": 7}  # type: ignore[index]
+    kernel.extra = struct.pack("=6I", 1, 2, 3, 4, 5, 6)
+    assert subject.state("a--b")["ab"]["measured"]["reordered"] == 5  # type: ignore[index]
+    assert [sample[4:6] for sample in subject.samples()["a--b"].values()] == [(60, 3), (0, 0)]
+    assert (subject.watch(), subject.restart("meter")) == ({5: "meter"}, "ended with 1")
+    subject.close()
+    assert meter.calls == ["add a--b", "close"]
+
+
+def test_a_link_that_fails_is_not_measured() -> None:
+    subject, meter = metered(NetemKernel(lacks=frozenset({"netem"})), {}, [0])
+    with pytest.raises(NetlinkError):
+        subject.add(LINK)
+    assert meter.calls == ["add a--b", "remove a--b"]
+
+
+@little_endian
+def test_rates_are_those_between_samples() -> None:
+    kernel, clock = NetemKernel(), [SECOND]
+    subject, _meter = metered(kernel, {}, clock)
+    subject.add(LINK)
+
+    def told() -> tuple[object, object]:
+        measured = subject.state("a--b")["ab"]["measured"]  # type: ignore[index]
+        return measured["rate"], measured["peak_rate"]
+
+    assert told() == (None, None)
+    for now, octets, rates in (
+        (SECOND + 100 * MILLISECOND, 1000, (None, None)),
+        (2 * SECOND, 2000, (16_000, 16_000)),
+        (4 * SECOND, 3000, (4000, 16_000)),
+        (5 * SECOND, 3000, (0, 16_000)),
+    ):
+        clock[0], kernel.stats = now, attribute(1, struct.pack("=QII", octets, 4, 0))
+        subject.samples()
+        assert told() == rates
 
 
 def test_statistics_of_a_netem_that_is_gone() -> None:

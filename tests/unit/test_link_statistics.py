@@ -76,7 +76,7 @@ def test_samples_are_sums_and_the_latest_peak() -> None:
     statistics.left(100, 10, 30)
     statistics.lateness.add(7)
     statistics.lateness.add(5)
-    assert statistics.sample() == Sample(3, 1, 100, 1, 20, 7)
+    assert statistics.sample() == Sample(3, 1, 100, 1, 20, 1, 7)
     statistics.lateness.add(2)
     assert statistics.sample().late == 2, "since the last one"
     assert statistics.lateness.maximum == 7, "of all"

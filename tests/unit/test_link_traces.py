@@ -65,7 +65,7 @@ t, delay, rate,   loss, up
 0,  25ms, 80mbit, 0.1%, 1
 15,     ,       ,     , down
 
-15.2, 31, 64e6,     0,  1
+15.2, 31ms, 64e6,     0,  1
 1min, 0.5ms,,,
 """
 MACHINES = "t_ms,delay_us,rate_bps,loss_percent\r\n0,25000,80000000,0.1\r\n15000,31000.5,64000000,\r\n"
@@ -90,7 +90,7 @@ def test_schedule_with_units_in_its_header() -> None:
 @pytest.mark.parametrize(
     ("header", "cell", "patch"),
     [
-        ("delay", "20", {"delay": 20 * MILLISECOND}),
+        ("delay", "20ms", {"delay": 20 * MILLISECOND}),
         ("delay", "1.5s", {"delay": 1500 * MILLISECOND}),
         ("delay_s", "0.1", {"delay": 100 * MILLISECOND}),
         ("delay_us", "1e3", {"delay": MILLISECOND}),
@@ -112,7 +112,7 @@ def test_cells(header: str, cell: str, patch: dict[str, object]) -> None:
 
 def test_decimal_times_are_exact() -> None:
     """0.1 s is 100,000,000 ns, also after ten of them: no binary fraction in between."""
-    text = "t,delay\n" + "".join(f"{tenth / 10},{tenth}\n" for tenth in range(1, 1000))
+    text = "t,delay_ms\n" + "".join(f"{tenth / 10},{tenth}\n" for tenth in range(1, 1000))
     assert [change.at for change in parse_schedule(text)] == [tenth * SECOND // 10 for tenth in range(1, 1000)]
 
 
@@ -126,7 +126,7 @@ def test_a_schedule_can_run() -> None:
     [
         ("", "line 1: a header such as `t,delay,rate,loss` is expected"),
         ("# only this\n", "line 1: a header"),
-        ("t,delay\n", "line 1: no row under the header"),
+        ("t,delay_ms\n", "line 1: no row under the header"),
         ("\n0,20ms\n", "line 2: column '0' is not one of t, delay, rate, loss, up"),
         ("delay,rate\n", "line 1: a header such as"),
         ("t\n1\n", "line 1: nothing to change beside the time"),
@@ -134,20 +134,20 @@ def test_a_schedule_can_run() -> None:
         ("t,t\n", "line 1: a second column for t"),
         ("t,dealy\n", "line 1: column 'dealy' is not one of"),
         ("t,delay,\n", "line 1: column '' is not one of"),
-        ("t,delay\n0\n", "line 2: 1 cells, the header has 2"),
-        ("t,delay\n0,1,\n", "line 2: 3 cells"),
-        ("t,delay\n\n#\n,1\n", "line 4: a row has a time"),
-        ("t,delay\n1,\n", "line 2: a row changes something"),
-        ("t,delay\n1,1\n1,2\n", "line 3: its time is not after that of the row above"),
-        ("t,delay\n2,1\n1,2\n", "line 3: its time is not after"),
-        ("t,delay\n-1,1\n", "line 2: t: -1 is negative"),
+        ("t,delay_ms\n0\n", "line 2: 1 cells, the header has 2"),
+        ("t,delay_ms\n0,1,\n", "line 2: 3 cells"),
+        ("t,delay_ms\n\n#\n,1\n", "line 4: a row has a time"),
+        ("t,delay_ms\n1,\n", "line 2: a row changes something"),
+        ("t,delay_ms\n1,1\n1,2\n", "line 3: its time is not after that of the row above"),
+        ("t,delay_ms\n2,1\n1,2\n", "line 3: its time is not after"),
+        ("t,delay_ms\n-1,1\n", "line 2: t: -1 is negative"),
         ("t,delay\n1,banana\n", "line 2: delay: 'banana' is not a time such as"),
         ("t,delay_ms\n1,20ms\n", "line 2: delay_ms: '20ms' is not a number of ms"),
         ("t,delay\n1,nan\n", "line 2: delay: 'nan' is not"),
         ("t,delay\n1,1/3\n", "line 2: delay: '1/3' is not"),
         ("t,delay\n1,1_0\n", "line 2: delay: '1_0' is not"),
         ("t,delay\n1,1e99999999999\n", "line 2: delay: '1e99999999999' is not"),
-        ("t,delay\n1,1e16\n", "line 2: delay: 1e16 is too large"),
+        ("t,delay_ms\n1,1e16\n", "line 2: delay_ms: 1e16 is too large"),
         ("t,rate\n1,0\n", "line 2: rate: 0 would be a link without a limit"),
         ("t,rate_mbps\n1,0\n", "line 2: rate_mbps: 0 would be a link without a limit"),
         ("t,loss\n1,0.01\n", "line 2: loss: 0.01 has no unit: 0.01%?"),
@@ -165,4 +165,4 @@ def test_schedules_refused(text: str, message: str) -> None:
 def test_schedules_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "ROWS_LIMIT", 2)
     with pytest.raises(ValueError, match="line 4: a schedule has at most 2 rows"):
-        parse_schedule("t,delay\n0,1\n1,2\n2,3\n")
+        parse_schedule("t,delay_ms\n0,1\n1,2\n2,3\n")

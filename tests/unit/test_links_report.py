@@ -62,6 +62,17 @@ def test_what_an_executor_cannot_know_is_said() -> None:
     assert f"measured {NOT_KNOWN}" in [line.strip() for line in report(state(side("a", "b", None)))]
 
 
+def test_delays_of_a_sample() -> None:
+    lines = list(report(state(side("a", "b", {**measured(), "sampled": 0.125}))))
+    assert "    delay    p1 20.00 ms, p50 20.00 ms, p99 20.00 ms, max 20.00 ms (of one frame in 8)" in lines
+
+
+def test_delays_that_are_not_measured() -> None:
+    told = state(side("a", "b", {**measured(), "delay": None}), executor="kernel")
+    lines = list(report({**told, "emulator": {"meter": {"problem": "the meter ended 4 times"}}}))
+    assert lines[-1] == "  delays are not measured: the meter ended 4 times"
+
+
 def test_no_frame_yet() -> None:
     assert "delay    no frame yet" in [line.strip() for line in report(state(side("a", "b", Statistics().snapshot(0))))]
 

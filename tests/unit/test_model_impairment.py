@@ -97,7 +97,7 @@ def _patch(*words: str) -> dict[str, object]:
         ("reorder={chance: 5%, correlation: 50%}", {"reorder": 0.05, "reorder_correlation": 0.5}),
         ("gap=5", {"gap": 5}),
         ("rate=10mbit", {"rate": 10_000_000}),
-        ("rate=9600", {"rate": 9600}),
+        ("rate=9600bit", {"rate": 9600}),
         ("rate=10mbit -4 48 5", {"rate": 10_000_000, "overhead": -4, "cell": 48, "cell_overhead": 5}),
         ("rate={rate: 1gbit, overhead: 24}", {"rate": 10**9, "overhead": 24}),
         ("slot=10ms", {"slot": Slot(minimum=10 * MS, maximum=10 * MS)}),

@@ -8,12 +8,13 @@ import json
 import os
 import select
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
 
-from lab.links.relay import LONGEST_PATIENCE, Relay, patience
-from lab.links.relay_loop import SERVICES_PER_TURN, Direction, RelayLoop
+from lab.links.relay import LONGEST_PATIENCE, Relay, _Link, patience
+from lab.links.relay_loop import LEAST_TO_SWEEP, SERVICES_PER_TURN, Direction, RelayLoop
 from nodes.contract import PROTOCOL_VERSION
 from nodes.impairment import Distribution, Impairment, TokenBucket
 from nodes.io.control import ControlServer
@@ -181,6 +182,21 @@ def test_a_full_batch_holds_the_lines_time_back() -> None:
     rig.reactor.watched[0]()
     assert rig.sink.sent == [str(time).encode() for time in times]
     assert rig.one.now == SECOND
+
+
+def test_a_frame_that_is_held_for_long_leaves_no_trail_in_the_heap() -> None:
+    """As by a fault that delays one frame by an hour, while others pass: each of these is due before it."""
+    rig = Rig()
+    rig.line.delay = 3600 * SECOND
+    rig.arrive(0)
+    rig.line.delay = DELAY
+    for number in range(1, 2 * LEAST_TO_SWEEP):
+        rig.arrive(number * 2 * DELAY)
+        rig.reactor.advance(number * 2 * DELAY + DELAY)
+    assert len(rig.sink.sent) == 2 * LEAST_TO_SWEEP - 1
+    assert len(rig.loop._heap) <= LEAST_TO_SWEEP
+    rig.reactor.advance(3600 * SECOND)
+    assert rig.sink.sent[-1] == b"0"
 
 
 def test_quick_successions_are_looked_at_instead_of_waking_us() -> None:
@@ -372,3 +388,20 @@ def test_requests_leave_nothing_for_the_garbage_collector() -> None:
             gc.enable()
             server.close()
             reactor.close()
+
+
+def test_sockets_are_closed_at_the_same_time() -> None:
+    """Each takes the kernel 20 ms, and a relay may have thousands. Here none is closed before all are being closed."""
+    barrier = threading.Barrier(4, timeout=10)
+    closed: list[int] = []
+
+    class Slow(FakeSocket):
+        def close(self) -> None:
+            barrier.wait()
+            closed.append(self.number)
+
+    relay = Relay(Reactor())
+    relay._links = {name: _Link((Slow(number), Slow(number + 1)), {}, 1500) for number, name in ((0, "a"), (2, "b"))}
+    relay.close()
+    assert sorted(closed) == [0, 1, 2, 3]
+    relay._reactor.close()

@@ -107,8 +107,8 @@ class NetnsDriver:
     def set_link(
         self, link: str, *, up: bool | None = None, mtu: int | None = None, opened: bool | None = None
     ) -> tuple[Interface, Interface] | None:
-        if opened:
-            self._fabric.open_link(link)
+        if opened is not None:
+            self._fabric.open_link(link, opened)
         if mtu is not None:
             self._fabric.set_mtu(link, mtu)
         if up is not None:

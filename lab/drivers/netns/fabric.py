@@ -46,7 +46,7 @@ from collections.abc import Callable
 from lab.drivers.netns import reading
 from lab.drivers.netns.kernel_node import configuration
 from lab.drivers.netns.layout import Attachment, Layout, Pair
-from lab.drivers.netns.requests import bridge_request, ordered_ends, prepare_namespace
+from lab.drivers.netns.requests import bridge_request, ordered_ends, prepare_namespace, unless_gone
 from lab.errors import DriverError, StateError
 from lab.host import links as rt
 from lab.host.ethtool import set_offloads
@@ -181,8 +181,9 @@ class Fabric:
 
     def _pair_requests(self, pair: Pair) -> list[Request]:
         if self._layout.is_opened(pair):
+            mtu = self._layout.mtu_of(pair.first)
             return [
-                self._veth_request(end, rt.VethEnd(inner.name, inner.index, None, end.mtu), f"create veth {end.end}")
+                self._veth_request(end, rt.VethEnd(inner.name, inner.index, None, mtu), f"create veth {end.end}")
                 for end, inner in zip(pair.ends, pair.inner, strict=True)
             ]
         first, second = ordered_ends(pair)
@@ -197,11 +198,12 @@ class Fabric:
         return rt.create_veth(self._veth_end(end), other, description, up=up)
 
     def _veth_end(self, end: Attachment) -> rt.VethEnd:
+        mtu = self._layout.mtu_of(end)
         if end.bridge is not None:
-            return rt.VethEnd(end.name, end.index, end.mac, end.mtu)
+            return rt.VethEnd(end.name, end.index, end.mac, mtu)
         if end.end.node in self._stopped:
-            return rt.VethEnd(end.parked_name, end.index, end.mac, end.mtu)
-        return rt.VethEnd(end.name, end.index, end.mac, end.mtu, self._namespace(end.end.node))
+            return rt.VethEnd(end.parked_name, end.index, end.mac, mtu)
+        return rt.VethEnd(end.name, end.index, end.mac, mtu, self._namespace(end.end.node))
 
     def _inner_requests(self, pair: Pair) -> list[Request]:
         """The inner ends of an opened link, up or down as the link and the nodes behind it are."""
@@ -239,10 +241,9 @@ class Fabric:
         if self._layout.is_opened(pair):
             self._open().batch(self._inner_requests(pair))
             return
-        verb = "up" if up else "down"
         for end in self._switching_ends(pair):
             if up == self._wants_up(end):  # else its node is stopped: it comes back as the link then is
-                self._apply(end, [rt.change_link(end.index, f"set {end.end} {verb}", up=up)])
+                self._apply(end, [rt.change_link(end.index, f"switch {end.end}", up=up)])
                 if up:
                     self._restore(end.node)
 
@@ -251,24 +252,36 @@ class Fabric:
         pair = self._pair(name)
         return (pair.inner[0], pair.inner[1]) if self._layout.is_opened(pair) else None
 
-    def open_link(self, name: str) -> None:
-        """Make an opened link of one that is not. Raises DriverError; the link may then have no cable."""
+    def open_link(self, name: str, opened: bool = True) -> None:
+        """Make a link an opened one, or the reverse. Raises DriverError, once it has laid again what was there."""
         pair = self._pair(name)
-        if self._layout.is_opened(pair):
+        if self._layout.is_opened(pair) == opened:
             return
-        self._apply(pair.first, [rt.delete_link(pair.first.index, f"take out the cable of {name}")])
-        self._layout.opened.add(name)
+        try:
+            self._lay(name, pair, opened)
+        except DriverError:
+            self._lay(name, pair, not opened)
+            raise
+
+    def _lay(self, name: str, pair: Pair, opened: bool) -> None:
+        """Take out what cables a link has, and lay others."""
+        for end in pair.ends:
+            with unless_gone():  # with its other end
+                self._apply(end, [rt.delete_link(end.index, f"take out the cable of {name}")])
+        (self._layout.opened.add if opened else self._layout.opened.discard)(name)
         netlink = self._open()
         netlink.batch(self._pair_requests(pair))
-        for end in pair.ends:
+        set_offloads((end.name, self._layout.sends_offload(end)) for end in pair.ends if end.bridge is not None)
+        running = [end for end in pair.ends if end.end.node not in self._stopped]
+        for end in running:
             if end.bridge is not None:
-                set_offloads([(end.name, False)])
-                if end.end.node not in self._stopped:
-                    netlink.request(self._port_request(end))
-            elif end.end.node not in self._stopped:
+                netlink.request(self._port_request(end))
+            else:
+                self._apply(end, [rt.change_link(end.index, f"set {end.end} up", up=self._wants_up(end))])
                 self._limit_agent(end.end.node)
-                self._restore(end.node)
-        netlink.batch(self._inner_requests(pair))
+        netlink.batch(self._inner_requests(pair) if opened else [])
+        for end in running:
+            self._restore(end.node)
 
     def _pair(self, link: str) -> Pair:
         pair = self._layout.by_link.get(link)
@@ -290,6 +303,7 @@ class Fabric:
             self._open().batch(changes)
         for end in pair.ends:
             self._apply(end, [rt.change_link(end.index, f"set the MTU of {end.end} to {mtu}", mtu=mtu)])
+        self._layout.mtus[link] = mtu
 
     def destroy_node(self, name: str) -> None:
         """Switch a node off: its namespace goes (with the last process in it), its ends wait, down. Of a kernel switch

@@ -87,7 +87,7 @@ class Pair:
 @dataclass(frozen=True)
 class Layout:
     """The kernel's view of a plan. `hosted` are the nodes with a namespace, in the plan's order; `opened` the names of
-    the opened links, which may become more."""
+    the opened links, which may become more, `mtus` those of links that have no longer the plan's."""
 
     bridges: dict[str, Bridge] = field(default_factory=dict)
     hosted: dict[str, NodeConfig] = field(default_factory=dict)
@@ -98,11 +98,17 @@ class Layout:
     by_link: dict[str, Pair] = field(default_factory=dict)
     link_of: dict[End, Pair] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
+    mtus: dict[str, int] = field(default_factory=dict)
 
     def sends_offload(self, end: Attachment) -> bool:
         """Whether an end may send long segments without checksums: its peer takes them, and nothing is between."""
         peer = self.peers.get(end.end)
         return peer is not None and peer.takes_offload and not self.is_opened(self.link_of[end.end])
+
+    def mtu_of(self, end: Attachment) -> int:
+        """In octets, as it is now."""
+        pair = self.link_of.get(end.end)
+        return end.mtu if pair is None or pair.link is None else self.mtus.get(pair.link.name, end.mtu)
 
     def is_opened(self, pair: Pair) -> bool:
         return pair.link is not None and pair.link.name in self.opened

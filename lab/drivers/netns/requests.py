@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lab.drivers.netns.layout import Attachment, Bridge, Layout, Pair
 from lab.host import links as rt
 from lab.host.namespaces import KERNEL_HOST, KERNEL_ROUTER, NO_IPV6, PASSIVE, write_sysctls
-from lab.host.netlink import Request
+from lab.host.netlink import NetlinkError, Request
 from nodes.contract import NodeConfig
 from nodes.wire.addresses import parse_mac
 
@@ -34,3 +38,13 @@ def bridge_request(bridge: Bridge, layout: Layout) -> Request:
     mac = parse_mac(node.interfaces[0].mac) if node.interfaces else None
     mtu = min((end.mtu for end in layout.by_node[node.name]), default=1500)
     return rt.create_bridge(bridge.name, settings, f"create bridge {node.name}", index=bridge.index, mac=mac, mtu=mtu)
+
+
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """What is done to an interface that may not be there any more, and is then done already."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.errno != errno.ENODEV:
+            raise

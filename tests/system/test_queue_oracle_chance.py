@@ -1,0 +1,259 @@
+"""Our PIE and RED against the kernel's in User Mode Linux (Linux 6.1): the same arrivals through `tbf rate 4mbit` with
+one of them in it, and through a `Line`.
+
+PIE's controller is followed step by step. The drops of both are drawn: the numbers of the kernel's run have to be among
+those of 20 runs of the engine with other seeds, at a level of 0.1 %, and what fails is tried once more with new frames
+(tests/uml/queueing.py).
+
+What was found: both follow their documents, and so does Linux, with these choices of its own.
+
+    pie    begins half a second after it was set up; its period is rounded up to clock ticks, and one more: 20 ms are
+           30 ms at 100 ticks a second; time for bursts is used up when frames leave, and not at the updates
+    both   in tbf: the frame that tbf holds counts in the guard of two frames and in the average
+    red    in tbf: no idle time (tests/uml/linux_choices.py)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from struct import Struct
+
+import pytest
+
+from nodes.impairment import Pie, Queue, Red
+from nodes.physical.carried import Carried
+from nodes.physical.queues.pie import MAXIMUM_BURST, PieQueue
+from nodes.physical.statistics import Statistics
+from nodes.units import MICROSECOND, MILLISECOND, SECOND
+from tests.uml import boot, comparison, linux_choices
+from tests.uml.comparison import LEVEL
+from tests.uml.queueing import FRAME, OCTETS, QueueCase, QueueOracle, Stream, lost, marked, queue_case, through_line
+from tests.uml.traffic import Passage
+
+pytestmark = pytest.mark.slow
+
+SEEDS = range(20)
+STUDENT = 3.883
+"""Of 19 degrees of freedom, exceeded by chance in 0.1 %."""
+SLACK = 0.05
+"""By which numbers may differ beyond that: the guest's clock ticks of 10 ms are not the engine's time."""
+
+PIES = {
+    "pie": queue_case(
+        Pie(target=20 * MILLISECOND, update=20 * MILLISECOND),
+        (Stream(2400, FRAME * 4 // 5, 700 * MILLISECOND),),
+        watched=True,
+    ),
+    "pie, gentle": queue_case(
+        Pie(target=60 * MILLISECOND, update=20 * MILLISECOND), (Stream(2400, FRAME * 9 // 10, 700 * MILLISECOND),)
+    ),
+    "pie, short": queue_case(
+        Pie(target=2 * MILLISECOND, update=20 * MILLISECOND), (Stream(2000, FRAME * 4 // 5, 700 * MILLISECOND),)
+    ),
+    "pie, ecn": queue_case(
+        Pie(target=60 * MILLISECOND, update=20 * MILLISECOND, ecn=True),
+        (Stream(2400, FRAME * 19 // 20, 700 * MILLISECOND),),
+        ect=True,
+    ),
+}
+UPDATE = 30 * MILLISECOND
+"""What the kernel makes of 20 ms."""
+RED = Red(minimum=10_000, maximum=40_000, octets=80_000, chance=0.1, weight=1 / 64)
+REDS = {
+    "red": queue_case(RED, (Stream(2400, FRAME * 19 // 20),)),
+    "red, ecn": queue_case(dataclasses.replace(RED, ecn=True), (Stream(1600, FRAME * 19 // 20),), ect=True),
+    "red, pause": queue_case(RED, (Stream(400, FRAME * 3 // 5), Stream(200, FRAME * 3 // 5, 2500 * MILLISECOND))),
+}
+SUDDEN = queue_case(
+    Pie(target=10 * MILLISECOND, update=20 * MILLISECOND, alpha=2, beta=2),
+    (Stream(900, FRAME // 4, 700 * MILLISECOND),),
+)
+"""Four times what the line carries, and a controller that soon is for dropping it."""
+
+_PIE_STATISTICS = Struct("=QI")
+"""struct tc_pie_xstats: the chance, 2^64 for certain, and the delay in us."""
+SAMPLING = 2 * MILLISECOND
+"""By which the delay that was seen may differ from the one that the controller found."""
+SEEN_AT_ONCE = 5 * MILLISECOND
+MEAN_STEP = 0.001
+"""As much as 8 ms in the target make."""
+
+
+@pytest.fixture(scope="module")
+def oracle() -> QueueOracle:
+    reason = boot.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    return QueueOracle(PIES | REDS | {"pie, sudden": SUDDEN})
+
+
+def updates(kernel: Passage) -> list[tuple[int, int, float, int]]:
+    """What the kernel's controller did: since when and until when the chance changed, the new one, and the delay in ns
+    that was seen meanwhile."""
+    told = []
+    for time, extra in kernel.facts["watched"]:
+        chance, delay = _PIE_STATISTICS.unpack_from(bytes.fromhex(extra))
+        told.append((time, chance / 2**64, delay * MICROSECOND))
+    return [
+        (before[0], after[0], after[1], (before[2] + after[2]) // 2)
+        for before, after in itertools.pairwise(told)
+        if before[1] != after[1]
+    ]
+
+
+def controller_differs(kernel: Passage, settings: Pie) -> list[str]:
+    """Each step of the kernel's chance beside the one that ours takes from there, where two updates after each other
+    were seen at once. A delay that was seen too late makes one step too long and the next too short; so the mean of
+    all steps below 10 % is much more exact than each is."""
+    queue = PieQueue(settings, mtu=1500, seed=1, statistics=Statistics())
+    queue.append(Carried(bytes(OCTETS), 0), 0)
+    steps = updates(kernel)
+    peak = max(range(len(steps)), key=lambda place: steps[place][3])
+    errors = []
+    for before, after in itertools.pairwise(steps[: peak + 1]):
+        since, at, queue.chance, queue._old_delay = before
+        until, seen, chance, queue._delay = after
+        if max(at - since, seen - until) > SEEN_AT_ONCE or seen - since > UPDATE * 3 // 2:
+            continue
+        scale = queue._scaled(1)
+        queue._update()
+        errors.append((chance - queue.chance) / scale)
+        if abs(errors[-1]) > 2 * settings.beta * SAMPLING / SECOND:
+            return [f"from {before[2]} to {chance}, ours to {queue.chance}, delays {before[3]} and {after[3]} ns"]
+    if len(errors) < 10:
+        return [f"{len(errors)} steps seen"]
+    mean = statistics.fmean(errors)
+    return [f"steps differ by {mean:.5f} on average: {errors}"] if abs(mean) > MEAN_STEP else []
+
+
+def test_the_controller_of_pie(oracle: QueueOracle) -> None:
+    """From the delays that the kernel says it found, ours calculates the chances that it says it took, as long as the
+    queue grows: the scaled steps below 10 %, and the steps of 2 % above (RFC 8033 sections 4.2 and 5.5)."""
+    settings = oracle.cases["pie"].impairment.queue
+    assert isinstance(settings, Pie)
+    oracle.confirm("pie", lambda kernel: controller_differs(kernel, settings))
+
+
+@pytest.mark.parametrize(
+    "change", [{"alpha": 0.25}, {"beta": 2.0}, {"target": 80 * MILLISECOND}], ids=["alpha", "beta", "target"]
+)
+def test_the_comparison_sees_another_controller(oracle: QueueOracle, change: dict[str, float]) -> None:
+    settings = oracle.cases["pie"].impairment.queue
+    assert isinstance(settings, Pie)
+    assert controller_differs(oracle.passage("pie"), dataclasses.replace(settings, **change))  # type: ignore[arg-type]
+
+
+def test_allowance_for_bursts(oracle: QueueOracle) -> None:
+    """Nothing is dropped in the first 150 ms of congestion, and something soon after (RFC 8033 section 4.4). Linux
+    counts them when frames leave, we at the updates."""
+
+    def first_drop(passage: Passage) -> int:
+        return passage.sent[lost(passage)[0]] - passage.sent[0]
+
+    def check(kernel: Passage) -> list[str]:
+        with as_linux(oracle.cases["pie, sudden"]) as adapted:
+            engine = [through_line(adapted, seed, kernel.sent, replay=kernel.times) for seed in SEEDS]
+        found = [first_drop(passage) for passage in (kernel, *engine)]
+        wrong = min(found) < MAXIMUM_BURST or max(found) > MAXIMUM_BURST + 2 * UPDATE
+        return [f"first drops after {found} ns"] if wrong else []
+
+    oracle.confirm("pie, sudden", check)
+
+
+@contextlib.contextmanager
+def as_linux(asked: QueueCase) -> Iterator[QueueCase]:
+    queue = asked.impairment.queue
+    if isinstance(queue, Pie):
+        queue = dataclasses.replace(queue, update=UPDATE)
+    with linux_choices.held_frame():
+        yield dataclasses.replace(asked, impairment=dataclasses.replace(asked.impairment, queue=queue))
+
+
+def measures(passage: Passage) -> dict[str, float]:
+    """Of one run; waits in ns, of frames in the order in which they came."""
+    waits = [delay for _, delay in sorted(zip(passage.arrived, passage.delays(), strict=True))]
+    half = len(waits) // 2
+    fate = passage.lost()
+    return {
+        "drops": sum(fate),
+        "drops in the second half": sum(fate[len(fate) // 2 :]),
+        "marks": len(passage.changed),
+        "long wait": sorted(waits)[len(waits) * 9 // 10],
+        "mean wait": statistics.fmean(waits),
+        "mean wait in the second half": statistics.fmean(waits[half:]),
+    }
+
+
+def gaps(passages: Sequence[Passage]) -> Counter[int]:
+    """Frames between two that were lost or marked."""
+    counted: Counter[int] = Counter()
+    for passage in passages:
+        fate = passage.lost()
+        for number in marked(passage):
+            fate[number] = True
+        counted += comparison.run_lengths(fate, False)
+    return counted
+
+
+def runs_differ(kernel: Passage, asked: QueueCase) -> list[str]:
+    with as_linux(asked) as adapted:
+        engine = [through_line(adapted, seed, kernel.sent, replay=kernel.times) for seed in SEEDS]
+    here = measures(kernel)
+    there = [measures(passage) for passage in engine]
+    complaints = []
+    for what, value in here.items():
+        values = [each[what] for each in there]
+        mean, deviation = statistics.fmean(values), statistics.stdev(values)
+        few = FRAME // 2 if "wait" in what else 2
+        if abs(value - mean) > STUDENT * deviation * (1 + 1 / len(values)) ** 0.5 + SLACK * mean + few:
+            complaints.append(f"{what}: kernel {value:.4g}, engine {mean:.4g} ± {deviation:.2g}")
+    chance = comparison.counts_chance(gaps([kernel]), gaps(engine))
+    if chance < LEVEL:
+        complaints.append(f"gaps: kernel {gaps([kernel])}, engine {gaps(engine)}, chance {chance:.2g}")
+    return complaints
+
+
+@pytest.mark.parametrize("name", [*PIES, *REDS])
+def test_one_run_among_many(oracle: QueueOracle, name: str) -> None:
+    """Drops, marks and waits: the kernel's numbers lie where those of 20 seeds do (Student's t, 0.1 %), to 5 %; and the
+    lengths of the gaps between drops have the same distribution (chi-square, 0.1 %)."""
+    oracle.confirm(name, lambda kernel: runs_differ(kernel, oracle.cases[name]))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("pie, gentle", Pie(target=20 * MILLISECOND, update=20 * MILLISECOND)),
+        ("red", dataclasses.replace(RED, chance=0.2)),
+        ("red", dataclasses.replace(RED, minimum=20_000)),
+        ("red, pause", dataclasses.replace(RED, weight=1 / 128)),
+        ("red, ecn", RED),
+    ],
+)
+def test_the_comparison_sees_another_run(oracle: QueueOracle, name: str, other: Queue) -> None:
+    asked = oracle.cases[name]
+    assert runs_differ(
+        oracle.passage(name),
+        dataclasses.replace(asked, impairment=dataclasses.replace(asked.impairment, queue=other)),
+    )
+
+
+def test_in_tbf_nobody_tells_red_of_a_pause(oracle: QueueOracle) -> None:
+    """Linux's choice: after 1.6 s without a frame, its average still is where it was, and it drops some of the first
+    thirty frames. The paper's has become nothing, and the first to be dropped come when the queue is long again."""
+    asked = oracle.cases["red, pause"]
+    begin = asked.streams[0].frames
+
+    def first(passage: Passage) -> int:
+        return next(number for number in lost(passage) if number >= begin) - begin
+
+    def check(kernel: Passage) -> list[str]:
+        engine = min(first(through_line(asked, seed, kernel.sent)) for seed in SEEDS)
+        return [] if first(kernel) < 30 and engine > 60 else [f"kernel {first(kernel)}, engine {engine}"]
+
+    oracle.confirm("red, pause", check)
