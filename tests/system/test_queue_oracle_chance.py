@@ -159,7 +159,7 @@ def test_the_controller_of_pie(oracle: QueueOracle) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"alpha": 0.25}, {"beta": 2.0}, {"target": 80 * MILLISECOND}], ids=["alpha", "beta", "target"]
+    "change", [{"alpha": 0.25}, {"beta": 4.0}, {"target": 80 * MILLISECOND}], ids=["alpha", "beta", "target"]
 )
 def test_the_comparison_sees_another_controller(oracle: QueueOracle, change: dict[str, float]) -> None:
     settings = oracle.cases["pie"].impairment.queue
