@@ -266,9 +266,9 @@ def test_marks_instead_of_losses(oracle: Oracle) -> None:
     ("kernel", "wrong"),
     [
         ("random", RandomLoss(chance=0.115)),
-        ("gemodel", GilbertElliott(p=0.02, r=0.3, bad_loss=0.8, good_loss=0.01)),
+        ("gemodel", GilbertElliott(p=0.02, r=0.4, bad_loss=0.8, good_loss=0.01)),
         ("burst", RandomLoss(chance=0.05)),
-        ("state", MarkovLoss(p13=0.02, p31=0.15, p32=0.1, p23=0.5, p14=0.01)),
+        ("state", MarkovLoss(p13=0.02, p31=0.08, p32=0.1, p23=0.5, p14=0.01)),
         ("correlated", RandomLoss(chance=0.1)),
     ],
 )
