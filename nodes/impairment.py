@@ -301,7 +301,7 @@ class Change:
     `origin` says in the trace what the change comes from, such as "trace leo.csv"; empty is the schedule itself."""
 
     at: int
-    directions: tuple[Direction, ...] = ("ab", "ba")
+    directions: tuple[Direction, ...] = DIRECTIONS
     patch: Mapping[str, object] = field(default_factory=dict)
     replace: bool = False
     ramp: int = 0

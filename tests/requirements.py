@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,10 +45,11 @@ class Requirement(NamedTuple):
         return OPTIONAL if self.note else NOT_COVERED
 
 
-def table() -> list[Requirement]:
-    """All requirements, in the order of the file. Raises ValueError for a line that makes no sense."""
+@cache
+def table() -> tuple[Requirement, ...]:
+    """All requirements, in the order of the file; read once. Raises ValueError for a line that makes no sense."""
     tests = found_in_tests({identifier for identifier, *_ in _lines()})
-    return [Requirement(*line, tuple(tests.get(line[0], ()))) for line in _lines()]
+    return tuple(Requirement(*line, tuple(tests.get(line[0], ()))) for line in _lines())
 
 
 def _lines() -> Iterator[tuple[str, str, str, str, str]]:
@@ -80,11 +82,18 @@ def found_in_tests(known: set[str]) -> dict[str, list[str]]:
         tree = ast.parse(path.read_text())
         for identifier in ids_in(ast.get_docstring(tree) or "", known):
             found.setdefault(identifier, []).append(str(name))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
-                for identifier in ids_in(ast.get_docstring(node) or "", known):
-                    found.setdefault(identifier, []).append(f"{name}::{node.name}")
+        for test in _tests(tree):
+            for identifier in ids_in(ast.get_docstring(test) or "", known):
+                found.setdefault(identifier, []).append(f"{name}::{test.name}")
     return found
+
+
+def _tests(tree: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef]:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield from _tests(node)
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
+            yield node
 
 
 _NUMBERED = re.compile(r"\b(MUST|SHLD|MAY|REC)-(\d+)((?:\s*(?:,|to|and|\.\.)\s*(?:and\s+)?\d+\b)*)")
@@ -105,4 +114,4 @@ def ids_in(text: str, known: set[str]) -> list[str]:
 
 
 def _named(name: str, text: str) -> bool:
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\d)", text) is not None
+    return name in text and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\d)", text) is not None

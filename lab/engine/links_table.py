@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ class LinkTable:
         self._series: LinksSeries | None = None
         self._saturation = Saturation()
         self._begun = False
+        self._watched: set[int] = set()
         self.entries = {link.name: self._entry(link) for link in plan.links}
 
     @cached_property
@@ -264,8 +265,7 @@ class LinkTable:
             self._driver.set_link(name, opened=False)  # nobody would carry its frames
             raise
         entry.executor, entry.reason = executor, reason
-        for descriptor, process in executor.watch().items():
-            self._reactor.add(descriptor, lambda d=descriptor, p=process: self._emulator_ended(d, p))  # type: ignore[misc]
+        self._watch(executor.watch())
         self._trace(monotonic_ns(), ExecutorUpdated(name, "none", executor.name, reason))
         self._tell_impairments(entry, {"ab": NOTHING, "ba": NOTHING}, trigger)
         if self._series is None:
@@ -330,14 +330,21 @@ class LinkTable:
                 samples = self._executors.samples()
                 self._series.add(monotonic_ns(), samples)
 
+    def _watch(self, processes: Mapping[int, str]) -> None:
+        """Hear of the end of those that are new, by their descriptors."""
+        for descriptor, process in processes.items():
+            if descriptor not in self._watched:
+                self._watched.add(descriptor)
+                self._reactor.add(descriptor, partial(self._emulator_ended, descriptor, process))
+
     def _emulator_ended(self, descriptor: int, process: str) -> None:
         """A relay died, or the meter: another takes its links over, and the run is marked."""
         self._reactor.remove(descriptor)
+        self._watched.discard(descriptor)
         ended = self._executors.restart(process)
         self._trace(monotonic_ns(), EmulatorFailed(process, ended.how))
         self._saturation.trouble(ended.trouble)
-        for fresh, name in ended.watch.items():
-            self._reactor.add(fresh, lambda d=fresh, p=name: self._emulator_ended(d, p))  # type: ignore[misc]
+        self._watch(ended.watch)
 
 
 def _later(asked: Mapping[Direction, Impairment], changes: Iterable[Change]) -> list[Impairment]:

@@ -116,11 +116,6 @@ def netem_support() -> NetemSupport:
     return NetemSupport(None, detail == _WITH_SEEDS)
 
 
-def netem_missing() -> str | None:
-    """None where the kernel can impair links, else why not, in its words."""
-    return netem_support().missing
-
-
 def in_child(work: Callable[[], str]) -> tuple[bool, str, str]:
     """Run `work` in a forked child: (it worked, its answer or the error, the error's hint). A child that has not ended
     after CHILD_SECONDS is killed."""

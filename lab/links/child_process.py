@@ -10,21 +10,23 @@ nobody else is.
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import resource
 import select
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lab.errors import DriverError
 from lab.host import syscalls
-from nodes.io.control import ControlClient, ControlError
+from lab.host.forked import run_and_exit
+from nodes.io.control import ControlClient, ControlError, ControlServer, Request
+from nodes.io.packet_socket import PacketSocket
 from nodes.io.reactor import Reactor
 from nodes.units import SECOND
 
@@ -40,6 +42,19 @@ CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 Main: TypeAlias = Callable[[socket.socket, str], None]
 """The life of a child: with the socket to listen on, and what it says it is. It ends after the request `shutdown`."""
 Parameters: TypeAlias = Mapping[str, Any]
+Socket = TypeVar("Socket", bound=PacketSocket)
+
+
+class Service(Protocol):
+    """What a child does."""
+
+    def handle(self, request: Request) -> None:
+        """Answer a request of the control connection."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
 
 
 class Child:
@@ -53,7 +68,7 @@ class Child:
             listener.listen(BACKLOG)
             self.pid = os.fork()
             if not self.pid:
-                _live(main, listener, lab, name)
+                run_and_exit(lambda: _live(main, listener, lab, name), keep=listener.fileno())
             link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             link.connect(f"\0{name}")
         try:
@@ -127,19 +142,51 @@ class Load:
         }
 
 
-def _live(main: Main, listener: socket.socket, lab: str, name: str) -> NoReturn:
-    status = 1
+def serve(listener: socket.socket, name: str, make: Callable[[Reactor], Service]) -> None:
+    """Be what `make` makes until `shutdown` is asked for or SIGTERM comes: what a Main does. What is made there should
+    make no cycles: nobody collects garbage, which would take its time while frames fly."""
+    syscalls.drop_capabilities(but=(CAP_NET_ADMIN, CAP_NET_RAW))
+    reactor = Reactor()
+    service = make(reactor)
+    server = ControlServer(listener, reactor, service.handle, name=name)
+    reactor.add_signal(signal.SIGTERM, reactor.stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    reactor.run()
+    service.close()
+    server.close()
+    reactor.close()
+
+
+def ending(reactor: Reactor) -> Callable[[Request, Parameters], None]:
+    """The method `shutdown`."""
+
+    def shutdown(request: Request, _: Parameters) -> None:
+        request.result({})
+        reactor.stop()
+
+    return shutdown
+
+
+def at_both_ends(make: Callable[[str], Socket], left: str, right: str) -> tuple[Socket, Socket]:
+    """A socket on each of two interfaces, or none. Raises ControlError."""
+    opened: list[Socket] = []
     try:
-        syscalls.close_all_but(listener.fileno())
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGIO):
-            signal.signal(number, signal.SIG_DFL)
-        syscalls.set_name(f"lab:{name}")
-        syscalls.set_title(f"layerlab {lab}: {name}")
-        main(listener, f"{lab}/{name}")
-        status = 0
-    except BaseException:  # noqa: BLE001 - the last frame of a process: nothing may unwind into the parent's stack
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+        for name in (left, right):
+            opened.append(make(name))
+    except OSError as error:
+        for one in opened:
+            one.close()
+        raise ControlError(errno.errorcode.get(error.errno or 0, "EIO"), f"{name}: {error.strerror}") from None
+    return opened[0], opened[1]
+
+
+def _live(main: Main, listener: socket.socket, lab: str, name: str) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGIO):
+        signal.signal(number, signal.SIG_DFL)
+    syscalls.set_name(f"lab:{name}")
+    syscalls.set_title(f"layerlab {lab}: {name}")
+    main(listener, f"{lab}/{name}")

@@ -53,6 +53,9 @@ _ANY_MTU = 1500
 _RELAY_HINT = "the relay can: impair_by: relay"
 _LEAST_INTERVAL = 500 * MILLISECOND
 """A rate over less would be that of a burst."""
+_READINGS = 4
+"""Of a link whose counters do not stand still. The last one is taken as it is, with the frames that passed meanwhile:
+so many hardly matter where there are so many more."""
 _COUNTERS = ("delayed", "dropped", "corrupted", "duplicated", "reordered", "marked")
 """Of tc_netem_xstats (2026), in this order."""
 
@@ -68,7 +71,8 @@ class Applied(NamedTuple):
 @dataclass(slots=True)
 class _Egress:
     """One netem: what it was asked last, `seed` where that has none, and the tables that it holds. `changes` counts the
-    messages since `seed` was new. `arrived` are the frames and octets that had come for it when it was made."""
+    messages since `seed` was new. `arrived` are the frames and octets that the interface where they come by had counted
+    before the first one of this netem."""
 
     asked: Impairment
     mtu: int
@@ -144,8 +148,8 @@ class KernelExecutor:
         if self._meter is not None:
             self._meter.add(link)  # before the first frame passes
         try:
-            self.join(link.left.index, link.right.index)
             self.change(link.name, link.impairments, link.mtu)
+            self.join(link.left.index, link.right.index)  # last: so no frame passes unimpaired
         except DriverError:
             self.remove(link.name)
             raise
@@ -251,6 +255,9 @@ class KernelExecutor:
                 self._netlink.request(traffic_control.delete_clsact(source, f"remove filters of interface {source}"))
             raise
         self._joined |= {left: right, right: left}
+        for index in (left, right):
+            if index in self._egress:
+                self._egress[index].arrived = self._begin(index)
 
     def impair(self, index: int, impairment: Impairment, mtu: int, seed: int) -> Applied:
         """What leaves by interface `index` suffers `impairment` from now on; `seed` where that has none of its own.
@@ -290,10 +297,10 @@ class KernelExecutor:
     def statistics(self, index: int) -> dict[str, Any]:
         """Of what leaves by interface `index`: as nodes.physical.statistics.Statistics.snapshot, None for what the
         kernel does not tell; counted since the first `impair`. Raises DriverError."""
-        told = traffic_control.read_qdisc(self._netlink, index, f"read netem of interface {index}")
+        told, now = self._read(index)
         if told.kind != "netem":
             raise DriverError(f"interface {index} has lost its netem: somebody set {told.kind!r} there")
-        now, begin = self._arrived(index), self._egress[index].arrived
+        begin = self._egress[index].arrived
         counters = _counters(told.extra)
         return {
             "in_frames": now[0] - begin[0],
@@ -332,6 +339,23 @@ class KernelExecutor:
         same = (before.seed, before.asked.seed) == (seed, impairment.seed)
         held = qdisc.tables_after(impairment, before.held)
         return _Egress(impairment, mtu, seed, held, before.changes + 1 if same else 0, before.arrived)
+
+    def _begin(self, index: int) -> tuple[int, int]:
+        """What had come by the interface, and gone nowhere, before it was joined: all but what netem has seen since."""
+        told, arrived = self._read(index)
+        return arrived[0] - told.frames - told.waiting - told.drops, arrived[1] - told.octets - told.backlog
+
+    def _read(self, index: int) -> tuple[traffic_control.QdiscState, tuple[int, int]]:
+        """The netem of `index`, and what has come for it by then. The kernel tells one after the other, and a frame
+        that comes between the two would be counted by one of them only. So this asks for what has come before and
+        after, until nothing has come meanwhile."""
+        doing = f"read netem of interface {index}"
+        after = self._arrived(index)
+        for _ in range(_READINGS):
+            before, told, after = after, traffic_control.read_qdisc(self._netlink, index, doing), self._arrived(index)
+            if before == after:
+                break
+        return told, after
 
     def _arrived(self, index: int) -> tuple[int, int]:
         """Frames and octets that came for the netem of `index`, by the counters of the interface that they come by."""

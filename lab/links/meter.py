@@ -22,10 +22,7 @@ less than their share of the budget leave the rest to the others (max-min fairne
 
 from __future__ import annotations
 
-import errno
-import gc
 import os
-import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -33,9 +30,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from lab.host import syscalls
-from lab.links.child_process import CAP_NET_ADMIN, CAP_NET_RAW, Load, Parameters
-from nodes.io.control import ControlError, ControlServer, Methods, Request, dispatch
+from lab.links.child_process import Load, Parameters, at_both_ends, ending, serve
+from nodes.io.control import ControlError, Methods, Request, dispatch
 from nodes.io.packet_socket import SO_TIMESTAMPNS
 from nodes.io.reactor import Reactor
 from nodes.io.stamped_socket import BATCH
@@ -147,7 +143,7 @@ class Meter:
             "remove": self._remove,
             "state": self._state,
             "samples": self._samples,
-            "shutdown": self._shutdown,
+            "shutdown": ending(reactor),
         }
 
     def handle(self, request: Request) -> None:
@@ -167,7 +163,7 @@ class Meter:
             raise ControlError("exists", f"link {name} is measured already")
         time.sleep(max(self._stamping_from - self._reactor.clock(), 0) / SECOND)
         sure_from = self._reactor.clock() + LIFE if begun else 0
-        left, right = _tap_both(params["left"], params["right"])
+        left, right = at_both_ends(TapSocket, params["left"], params["right"])
         link = self._links[name] = _Link(left, right, ObservedLine(sure_from), ObservedLine(sure_from))
         room = min(tap.room for tap in link.taps)
         self._turn_length = max(min(self._turn_length, room * SECOND // (2 * FILLING)), FASTEST_TURN)
@@ -199,10 +195,6 @@ class Meter:
             for name, link in self._links.items()
         }
         request.result({"links": sums})
-
-    def _shutdown(self, request: Request, _: Parameters) -> None:
-        request.result({})
-        self._reactor.stop()
 
     def _link(self, name: str) -> _Link:
         link = self._links.get(name)
@@ -283,19 +275,7 @@ def run_meter(listener: socket.socket, name: str) -> None:
     socket, `name` what it says it is. Needs CAP_NET_RAW in the network namespace of the links."""
     with suppress(PermissionError):  # some containers forbid it; then it is as urgent as the nodes
         os.nice(NICENESS)
-    syscalls.drop_capabilities(but=(CAP_NET_ADMIN, CAP_NET_RAW))
-    reactor = Reactor()
-    meter = Meter(reactor)
-    server = ControlServer(listener, reactor, meter.handle, name=name)
-    reactor.add_signal(signal.SIGTERM, reactor.stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    reactor.run()
-    meter.close()
-    server.close()
-    reactor.close()
+    serve(listener, name, Meter)
 
 
 def _observe(
@@ -315,15 +295,3 @@ def _observe(
         else:
             entered(frame, now)
     return []
-
-
-def _tap_both(left: str, right: str) -> tuple[TapSocket, TapSocket]:
-    opened: list[TapSocket] = []
-    try:
-        for name in (left, right):
-            opened.append(TapSocket(name))
-    except OSError as error:
-        for one in opened:
-            one.close()
-        raise ControlError(errno.errorcode.get(error.errno or 0, "EIO"), f"{name}: {error.strerror}") from None
-    return opened[0], opened[1]

@@ -25,10 +25,8 @@ or RLIMIT_RTPRIO, which an ordinary user may have been given (limits.conf(5)).
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
-import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -36,11 +34,10 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Protocol, TypeAlias
 
-from lab.host import syscalls
-from lab.links.child_process import CAP_NET_ADMIN, CAP_NET_RAW, Load, Parameters
+from lab.links.child_process import Load, Parameters, at_both_ends, ending, serve
 from lab.links.relay_loop import Direction, LineLike, RelayLoop
-from nodes.impairment import Impairment, decode
-from nodes.io.control import ControlError, ControlServer, Methods, Request, dispatch
+from nodes.impairment import DIRECTIONS, Impairment, decode
+from nodes.io.control import ControlError, Methods, Request, dispatch
 from nodes.io.reactor import Reactor
 from nodes.io.stamped_socket import StampedSocket
 from nodes.physical.jitter import spread, table_of
@@ -112,7 +109,7 @@ class Relay:
             "remove": self._remove,
             "state": self._state,
             "samples": self._samples,
-            "shutdown": self._shutdown,
+            "shutdown": ending(reactor),
         }
 
     def handle(self, request: Request) -> None:
@@ -138,13 +135,13 @@ class Relay:
         name, mtu = str(params["link"]), int(params["mtu"])
         if name in self._links:
             raise ControlError("exists", f"link {name} is relayed already", "change it, or remove it before")
-        wanted = {way: decode(params[way], f"{name} {way}") for way in ("ab", "ba")}
+        wanted = {way: decode(params[way], f"{name} {way}") for way in DIRECTIONS}
         now = self._reactor.clock()
         made = zip(wanted.items(), params["seeds"], strict=True)
         lines = {way: self._make_line(impairment, mtu, int(seed), now) for (way, impairment), seed in made}
-        left, right = _open_both(params["left"], params["right"])
+        left, right = at_both_ends(StampedSocket, params["left"], params["right"])
         link = self._links[name] = _Link((left, right), {}, mtu)
-        for way, source, sink in (("ab", left, right), ("ba", right, left)):
+        for way, source, sink in zip(DIRECTIONS, (left, right), (right, left), strict=True):
             direction = Direction(source, lines[way], sink, patience(wanted[way], source.room))
             link.halves[way] = _Half(direction, lines[way], wanted[way])
             self.loop.add(direction)
@@ -154,7 +151,9 @@ class Relay:
         """A direction for which nothing changes is left alone: netem begins again in some ways when it is told anew."""
         link, name = self._link(params["link"]), params["link"]
         mtu = int(params.get("mtu", link.mtu))
-        wanted = {way: decode(params[way], f"{name} {way}") for way in ("ab", "ba") if way in params}
+        wanted: dict[str, Impairment] = {
+            way: decode(params[way], f"{name} {way}") for way in DIRECTIONS if way in params
+        }
         now = self._reactor.clock()
         for impairment in wanted.values():
             self._make_line(impairment, mtu, 0, now)  # refuses what makes no sense before anything has changed
@@ -202,10 +201,6 @@ class Relay:
         }
         request.result({"links": links})
 
-    def _shutdown(self, request: Request, _: Parameters) -> None:
-        request.result({})
-        self._reactor.stop()
-
     def _collect(self) -> None:
         self._changes += 1
         if self._changes % CHANGES_PER_COLLECTION == 0:
@@ -237,19 +232,8 @@ class Relay:
 def run_relay(listener: socket.socket, name: str) -> None:
     """Be a relay until `shutdown` is asked for or SIGTERM comes: the life of a process. `listener` is the control
     socket, `name` what it says it is. Needs CAP_NET_RAW in the network namespace of the links."""
-    reactor = Reactor()
-    relay = Relay(reactor, priority=become_punctual())
-    syscalls.drop_capabilities(but=(CAP_NET_ADMIN, CAP_NET_RAW))
-    server = ControlServer(listener, reactor, relay.handle, name=name)
-    reactor.add_signal(signal.SIGTERM, reactor.stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    reactor.run()
-    relay.close()
-    server.close()
-    reactor.close()
+    priority = become_punctual()
+    serve(listener, name, lambda reactor: Relay(reactor, priority=priority))
 
 
 def become_punctual() -> str:
@@ -277,15 +261,3 @@ def _least_spread(impairment: Impairment) -> int:
 def _close_all(opened: Sequence[StampedSocket]) -> None:
     for each in opened:
         each.close()
-
-
-def _open_both(left: str, right: str) -> tuple[StampedSocket, StampedSocket]:
-    opened: list[StampedSocket] = []
-    try:
-        for name in (left, right):
-            opened.append(StampedSocket(name))
-    except OSError as error:
-        for one in opened:
-            one.close()
-        raise ControlError(errno.errorcode.get(error.errno or 0, "EIO"), f"{name}: {error.strerror}") from None
-    return opened[0], opened[1]

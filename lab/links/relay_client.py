@@ -6,7 +6,7 @@ import os
 from typing import Any, NamedTuple, Self
 
 from lab.links.base import Samples
-from nodes.impairment import Impairment, encode
+from nodes.impairment import DIRECTIONS, Impairment, encode
 from nodes.io.control import ControlClient
 from nodes.physical.statistics import Sample
 
@@ -50,7 +50,8 @@ class RelayClient:
         self, link: str, *, ab: Impairment | None = None, ba: Impairment | None = None, mtu: int | None = None
     ) -> int:
         """Other impairments from now on, whole ones; None leaves what there is. Returns when (ns, monotonic)."""
-        given: dict[str, object] = {way: encode(it) for way, it in (("ab", ab), ("ba", ba)) if it is not None}
+        wanted = zip(DIRECTIONS, (ab, ba), strict=True)
+        given: dict[str, object] = {way: encode(it) for way, it in wanted if it is not None}
         if mtu is not None:
             given["mtu"] = mtu
         return int(self._call("change", link=link, **given)["at"])

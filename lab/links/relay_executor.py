@@ -17,7 +17,7 @@ from lab.links.child_process import Child
 from lab.links.relay import run_relay
 from lab.links.relay_client import RelayClient
 from nodes import impairment as values
-from nodes.impairment import Impairment
+from nodes.impairment import DIRECTIONS, Impairment
 
 ATTEMPTS = 3
 """To replace a process; one may die while it is being given its links."""
@@ -67,9 +67,9 @@ class RelayExecutor:
         with process.child.errors():
             told = process.client.state(link)
         measured: dict[str, Any] = told.links[link]
-        sides = {
+        sides: dict[str, object] = {
             way: {"applied": values.encode(applied), "measured": measured[way]}
-            for way, applied in zip(("ab", "ba"), process.links[link].impairments, strict=True)
+            for way, applied in zip(DIRECTIONS, process.links[link].impairments, strict=True)
         }
         missed = sum(measured[way].get("not_received", 0) for way in sides)
         return {**sides, "emulator": {"process": process.child.name, "missed": missed, **told.relay}}

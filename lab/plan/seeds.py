@@ -10,9 +10,13 @@ from nodes.impairment import Direction
 
 def node_seed(run_seed: int, node: str) -> int:
     """64 bits."""
-    return int.from_bytes(hashlib.sha256(f"{run_seed}/{node}".encode()).digest()[:8], "big")
+    return _hashed(f"{run_seed}/{node}")
 
 
 def link_seed(run_seed: int, link: str, direction: Direction) -> int:
     """64 bits. A hash, because small seeds make the first draws of netem's generator visibly alike."""
-    return int.from_bytes(hashlib.sha256(f"{run_seed}/{link}/{direction}".encode()).digest()[:8], "big")
+    return _hashed(f"{run_seed}/{link}/{direction}")
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

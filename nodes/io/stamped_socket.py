@@ -65,9 +65,9 @@ offsets of the headers, tag control information and protocol of the tag."""
 _STATUS_WORD, _TAG_CONTROL, _TAG_PROTOCOL = 12, 32, 33
 """Where the three lie: in words of 4 octets, and of 2."""
 PACKET_AUXDATA = 8
-VLAN_VALID, _VLAN_PROTOCOL_VALID = 0x10, 0x40
+_VLAN_VALID, _VLAN_PROTOCOL_VALID = 0x10, 0x40
 _ETHERTYPE_VLAN = 0x8100
-ADDRESSES = 12
+_ADDRESSES = 12
 _TAG = Struct("!HH")
 
 
@@ -99,10 +99,10 @@ class FrameMemory:
         self.lengths = self.headers.cast("I")[_LENGTH_WORD :: _MMSGHDR.size // 4]
         words = memoryview(self._control).cast("q")
         self.seconds, self.nanoseconds = words[2 :: _CONTROL // 8], words[3 :: _CONTROL // 8]
-        self.status = memoryview(self._control).cast("I")[_STATUS_WORD :: _CONTROL // 4]
+        self._status = memoryview(self._control).cast("I")[_STATUS_WORD :: _CONTROL // 4]
         halves = memoryview(self._control).cast("H")
-        self.tag_control = halves[_TAG_CONTROL :: _CONTROL // 2]
-        self.tag_protocol = halves[_TAG_PROTOCOL :: _CONTROL // 2]
+        self._tag_control = halves[_TAG_CONTROL :: _CONTROL // 2]
+        self._tag_protocol = halves[_TAG_PROTOCOL :: _CONTROL // 2]
         self.kinds = memoryview(self._addresses)[_KIND::_ADDRESS]
         self._call = _recvmmsg()
 
@@ -111,11 +111,26 @@ class FrameMemory:
         self.headers[:] = self.fresh
         return self._call(descriptor, self.header_address, BATCH, socket.MSG_TRUNC, None)
 
-    def tag(self, number: int) -> bytes:
+    def taken(self, count: int) -> list[bytes | None]:
+        """So many frames of the last `receive`, tags back in their places; None for one that was too long."""
+        found: list[bytes | None] = []
+        view, lengths, status = self.frames, self.lengths, self._status
+        for number in range(count):
+            start, length = number * SLOT, lengths[number]
+            if length > SLOT:
+                found.append(None)
+                continue
+            frame = view[start : start + length].tobytes()
+            if status[number] & _VLAN_VALID:
+                frame = frame[:_ADDRESSES] + self._tag(number) + frame[_ADDRESSES:]
+            found.append(frame)
+        return found
+
+    def _tag(self, number: int) -> bytes:
         """What the kernel took out of this frame."""
-        told = self.status[number] & _VLAN_PROTOCOL_VALID
-        protocol = self.tag_protocol[number] if told else _ETHERTYPE_VLAN
-        return _TAG.pack(protocol, self.tag_control[number])
+        told = self._status[number] & _VLAN_PROTOCOL_VALID
+        protocol = self._tag_protocol[number] if told else _ETHERTYPE_VLAN
+        return _TAG.pack(protocol, self._tag_control[number])
 
 
 def _address(buffer: bytearray | mmap.mmap) -> int:
@@ -166,20 +181,14 @@ class StampedSocket(PacketSocket):
         now = time.monotonic_ns()
         if now >= self._offset_until:
             self._offset, self._offset_until = clock_offset(), now + OFFSET_LIFE
-        offset, last, view, status = self._offset, self._last, memory.frames, memory.status
-        stamped, start = [], 0
-        for number in range(count):
+        offset, last, stamped = self._offset, self._last, []
+        for number, frame in enumerate(memory.taken(count)):
             stamp = memory.seconds[number] * SECOND + memory.nanoseconds[number] + offset
             last = min(max(stamp, last), now)
-            length = memory.lengths[number]
-            if length > SLOT:
+            if frame is None:
                 self.truncated += 1
-            elif status[number] & VLAN_VALID:
-                frame = view[start : start + length].tobytes()
-                stamped.append((last, frame[:ADDRESSES] + memory.tag(number) + frame[ADDRESSES:]))
             else:
-                stamped.append((last, view[start : start + length].tobytes()))
-            start += SLOT
+                stamped.append((last, frame))
         self._last = last
         return stamped
 

@@ -19,11 +19,8 @@ import time
 
 from nodes.io import packet_filter
 from nodes.io.stamped_socket import (
-    ADDRESSES,
     BATCH,
     OFFSET_LIFE,
-    SLOT,
-    VLAN_VALID,
     FrameMemory,
     StampedSocket,
     clock_offset,
@@ -104,20 +101,13 @@ class TapSocket(StampedSocket):
         """A time is never much later than now, nor much earlier than when nothing was waiting here: a clock that is set
         does little harm."""
         now = time.monotonic_ns()
-        offset, floor, latest, view = memory.offset(now), self._floor, now + FAR, memory.frames
-        seconds, nanoseconds, kinds, lengths = memory.seconds, memory.nanoseconds, memory.kinds, memory.lengths
-        status = memory.status
-        start = 0
-        for number in range(count):
+        offset, floor, latest = memory.offset(now), self._floor, now + FAR
+        seconds, nanoseconds, kinds = memory.seconds, memory.nanoseconds, memory.kinds
+        for number, frame in enumerate(memory.taken(count)):
             at = seconds[number] * SECOND + nanoseconds[number] + offset
             if not floor <= at <= latest:
                 at = floor if at < floor else now
-            length = lengths[number]
-            if length <= SLOT:
-                frame = view[start : start + length].tobytes()
-                if status[number] & VLAN_VALID:
-                    frame = frame[:ADDRESSES] + memory.tag(number) + frame[ADDRESSES:]
-                heard.append((at, kinds[number] == OUTGOING, frame))
-            else:
+            if frame is None:
                 self.truncated += 1
-            start += SLOT
+            else:
+                heard.append((at, kinds[number] == OUTGOING, frame))

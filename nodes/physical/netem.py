@@ -36,6 +36,7 @@ from nodes.physical.carried import Carried
 from nodes.physical.congestion_mark import mark
 from nodes.physical.jitter import Delay
 from nodes.physical.loss import LossProcess, make_loss
+from nodes.physical.server import line_length
 from nodes.physical.slots import Slots, make_slots
 from nodes.physical.statistics import Statistics
 from nodes.physical.tausworthe import Correlated, Tausworthe
@@ -110,8 +111,7 @@ class Netem:
         self._delay = Delay(impairment, random).draw
         # The kernel counts octets per second. Behind a server of its own, netem has no rate.
         self._rate = max(impairment.rate // 8, 1) if impairment.rate and not impairment.has_server else 0
-        self._overhead = impairment.overhead
-        self._cell, self._cell_overhead = impairment.cell, impairment.cell_overhead
+        self._length = line_length(impairment)
         self._bits = random.sibling("corrupt")
         self._slots: Slots | None = make_slots(impairment.slot, random, now)
         self._look = now if self._slots is not None and self.held else None
@@ -205,7 +205,7 @@ class Netem:
         if self._rate:
             if in_order and due < in_order[-1].due:
                 due = in_order[-1].due
-            due += self._transmission_time(len(carried.frame))
+            due += self._length(len(carried.frame)) * SECOND // self._rate
         if due < now and self._slots is None:
             due = now  # frames that wait for a slot keep their order, even of times that have passed
         carried.due = due
@@ -214,12 +214,6 @@ class Netem:
             return
         self._arrivals += 1
         heapq.heappush(self._overtaking, (due, self._arrivals, carried))
-
-    def _transmission_time(self, octets: int) -> int:
-        octets = max(octets + self._overhead, 0)
-        if self._cell:
-            octets = -(-octets // self._cell) * (self._cell + self._cell_overhead)
-        return octets * SECOND // self._rate
 
     def _hurry(self, carried: Carried, now: int) -> None:
         self._statistics.reordered += 1

@@ -96,7 +96,7 @@ class RateServer:
             return False
         if impairment.rate != self.rate:
             self.rate, self._remainder = impairment.rate, 0
-        self._length = _line_length(impairment)
+        self._length = line_length(impairment)
         return True
 
     def snapshot(self, now: int) -> dict[str, object]:  # noqa: ARG002
@@ -131,7 +131,7 @@ class BucketServer:
         self._fill(now)
         self._configure(impairment.bucket)
         self._tokens = min(self._tokens, self._burst)
-        self._length = _line_length(impairment)
+        self._length = line_length(impairment)
         return True
 
     def snapshot(self, now: int) -> dict[str, object]:
@@ -224,13 +224,14 @@ def make_server(impairment: Impairment, now: int, before: Server | None = None) 
     if impairment.trace is not None:
         return TraceServer(impairment.trace, now)
     if impairment.bucket is not None:
-        return BucketServer(impairment.bucket, now, _line_length(impairment))
+        return BucketServer(impairment.bucket, now, line_length(impairment))
     if impairment.rate:
         return RateServer(impairment.rate, impairment.overhead, impairment.cell, impairment.cell_overhead)
     raise MisuseError("a queue without anything that empties it", hint="give a rate, a bucket or a trace")
 
 
-def _line_length(impairment: Impairment) -> LineLength:
+def line_length(impairment: Impairment) -> LineLength:
+    """That of its line overheads."""
     return LineLength(impairment.overhead, impairment.cell, impairment.cell_overhead)
 
 

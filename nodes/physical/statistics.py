@@ -8,7 +8,7 @@ most, whatever the value, in a dictionary that holds only what occurred."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import NamedTuple
 
 from nodes.units import SECOND
@@ -61,17 +61,19 @@ class Distribution:
 
     def percentile(self, share: float) -> int | None:
         """The value that `share` (0 to 1) of all do not exceed; None where there are none."""
-        wanted = share * self.count
+        return self.percentiles(share)[0]
+
+    def percentiles(self, *shares: float) -> list[int | None]:
+        """Of several shares, the smallest first."""
+        found: list[int | None] = []
+        wanted = deque(share * self.count for share in shares)
         seen = 0
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
-            if seen >= wanted:
-                return min(max(_middle(bucket), self.minimum), self.maximum)
-        return None
-
-    def above(self, limit: int) -> int:
-        """How many lie above a limit, to the precision of the buckets."""
-        return sum(count for bucket, count in self._buckets.items() if _middle(bucket) > limit)
+            while wanted and seen >= wanted[0]:
+                wanted.popleft()
+                found.append(min(max(_middle(bucket), self.minimum), self.maximum))
+        return found + [None] * len(wanted)
 
     def snapshot(self) -> dict[str, int | None]:
         """Count, extremes, mean and percentiles, in the unit of the values."""
@@ -79,12 +81,12 @@ class Distribution:
             "count": self.count,
             "minimum": self.minimum if self.count else None,
             "mean": self.total // self.count if self.count else None,
-            **{f"p{name}": self.percentile(share) for name, share in _SHARES},
+            **dict(zip(_SHARES, self.percentiles(*_SHARES.values()), strict=True)),
             "maximum": self.maximum if self.count else None,
         }
 
 
-_SHARES = (("1", 0.01), ("10", 0.1), ("50", 0.5), ("90", 0.9), ("99", 0.99))
+_SHARES = {"p1": 0.01, "p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 def _middle(bucket: int) -> int:

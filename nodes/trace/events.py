@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
+from nodes.trace.datagram_events import DatagramEvent
 from nodes.trace.link_events import LinkEvent
 from nodes.trace.tcp_events import TcpEvent
 from nodes.wire.addresses import Ip4, Mac, Prefix
@@ -48,6 +49,16 @@ class ApplicationUpdated:
 
     category: ClassVar[str] = "application"
     application: str
+    old: str
+    new: str
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionUpdated:
+    """`old` and `new` are the addresses that the node neither hears from nor sends to, or none."""
+
+    category: ClassVar[str] = "node"
     old: str
     new: str
     trigger: str
@@ -294,56 +305,12 @@ class GroupUpdated:
     trigger: str
 
 
-@dataclass(frozen=True, slots=True)
-class SocketUpdated:
-    """States of a datagram socket: none, bound, connected, closed."""
-
-    category: ClassVar[str] = "transport"
-    protocol: str
-    local: str
-    remote: str
-    old: str
-    new: str
-    trigger: str
-
-
-@dataclass(frozen=True, slots=True)
-class DatagramSent:
-    category: ClassVar[str] = "transport"
-    packets: ClassVar[bool] = True
-    source: Ip4
-    source_port: int
-    destination: Ip4
-    destination_port: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class DatagramReceived:
-    category: ClassVar[str] = "transport"
-    packets: ClassVar[bool] = True
-    source: Ip4
-    source_port: int
-    destination: Ip4
-    destination_port: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class DatagramDropped:
-    category: ClassVar[str] = "transport"
-    source: Ip4
-    source_port: int
-    destination: Ip4
-    destination_port: int
-    reason: str
-
-
 Event: TypeAlias = (
     NodeStarted
     | NodeStopped
     | ExtensionUpdated
     | ApplicationUpdated
+    | PartitionUpdated
     | InterfaceUpdated
     | FrameSent
     | FrameReceived
@@ -366,10 +333,7 @@ Event: TypeAlias = (
     | IcmpReceived
     | IcmpSuppressed
     | GroupUpdated
-    | SocketUpdated
-    | DatagramSent
-    | DatagramReceived
-    | DatagramDropped
+    | DatagramEvent
     | LinkEvent
     | TcpEvent
 )

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from nodes.errors import LimitError, MisuseError, StackError
 from nodes.network.datagram import Datagram, IcmpError
-from nodes.trace.events import DatagramDropped, SocketUpdated, Tracer
+from nodes.trace.datagram_events import DatagramDropped, SocketUpdated
+from nodes.trace.events import Tracer
 from nodes.transport.endpoint import Endpoint, Internet, check_destination
 from nodes.transport.icmp_errors import number
 from nodes.transport.inbox import InboxEndpoint

@@ -23,7 +23,8 @@ from random import Random
 
 from nodes.errors import LimitError, MisuseError, StackError, WireError
 from nodes.network.datagram import LOCAL_INTERFACE, Datagram, IcmpError
-from nodes.trace.events import DatagramDropped, DatagramReceived, DatagramSent, SocketUpdated, Tracer
+from nodes.trace.datagram_events import DatagramDropped, DatagramReceived, DatagramSent, SocketUpdated
+from nodes.trace.events import Tracer
 from nodes.transport.demultiplexer import Demultiplexer
 from nodes.transport.endpoint import Endpoint, Internet, check_destination
 from nodes.transport.ports import PortSpace
@@ -270,6 +271,10 @@ class UdpLayer:
             self.ports.release(socket.claim)
         self._open -= 1
         self._updated(socket, _state(socket), "closed", "close", now)
+
+    def sockets(self) -> list[UdpSocket]:
+        """Those that have a port."""
+        return list(self._demultiplexer.sockets())
 
     def snapshot(self, now: int) -> dict[str, object]:  # noqa: ARG002 (nothing here ages)
         """Counters and sockets as values of JSON."""

@@ -18,6 +18,7 @@ from tests.oracle_seeded import boot
 from tests.oracle_seeded.cases import PLENTY, STEP_FRAMES, STEPS, Step, cases, first_judged, phases
 from tests.oracle_seeded.kernel import Kernel, KernelMissingError, newest
 from tests.oracle_seeded.verdicts import first_difference
+from tests.uml.answer import GuestError
 from tests.uml.engine import through_engine
 from tests.uml.traffic import Case, Passage
 
@@ -36,7 +37,7 @@ def main() -> int:
         kernel = newest()
         print(f"{kernel.folder.name} in QEMU, two guests; this takes some minutes.", file=sys.stderr)
         rows = [*_options(kernel), *_executor(kernel)]
-    except (KernelMissingError, boot.GuestError, subprocess.CalledProcessError) as error:
+    except (KernelMissingError, GuestError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     equal = sum(verdict.startswith(EQUAL) for verdict in rows)

@@ -24,18 +24,14 @@ from typing import Any
 
 from tests.oracle_seeded import initrd
 from tests.oracle_seeded.kernel import Kernel
+from tests.uml.answer import GuestError, last_words, result
 
 PROGRAMS = ("qemu-system-x86_64", "setpriv", "nice", "ldd")
 GUEST = "tests.oracle_seeded.guest"
 REQUEST, MODULES = "/request.json", "/modules"
 PORT = "result"
-CONSOLE_LINES = 40
 TIMEOUT = 900.0
 """Seconds. Emulation is slow, and whoever else uses this machine comes first."""
-
-
-class GuestError(Exception):
-    """The guest did not do its job; the text ends with its own words."""
 
 
 def missing() -> str | None:
@@ -56,21 +52,11 @@ def run(kernel: Kernel, job: str, arguments: Mapping[str, Any], modules: Sequenc
         try:
             _out, errors = guest.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise GuestError(f"{job} took longer than {TIMEOUT:g} s\n{_console(scratch)}") from None
+            raise GuestError(f"{job} took longer than {TIMEOUT:g} s\n{last_words(scratch)}") from None
         finally:
             guest.kill()
             guest.wait()
-        return _result(job, scratch, errors.decode(errors="replace"))
-
-
-def _result(job: str, scratch: Path, errors: str) -> Any:
-    try:
-        answer = json.loads((scratch / "result").read_text())
-    except (FileNotFoundError, ValueError):
-        raise GuestError(f"{job}: the guest ended without a result\n{errors}{_console(scratch)}") from None
-    if "error" in answer:
-        raise GuestError(f"{job} failed in the guest\n{answer['error']}")
-    return answer["result"]
+        return result(job, scratch / "result", scratch, errors.decode(errors="replace"))
 
 
 def _command(kernel: Kernel, scratch: Path) -> list[str]:
@@ -90,9 +76,3 @@ def _command(kernel: Kernel, scratch: Path) -> list[str]:
         "-device", "virtio-serial-pci", "-device", f"virtserialport,chardev={PORT},name={PORT}",
         "-kernel", str(kernel.image), "-initrd", str(scratch / "initrd"), "-append", " ".join(append),
     ]  # fmt: skip
-
-
-def _console(scratch: Path) -> str:
-    console = scratch / "console"
-    lines = console.read_text(errors="replace").splitlines() if console.exists() else []
-    return "\n".join(["the guest's console:", *lines[-CONSOLE_LINES:]])

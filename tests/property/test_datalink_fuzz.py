@@ -123,7 +123,7 @@ def questions(frames: list[bytes]) -> list[Ip4]:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(pause, step), min_size=15, max_size=60), st.integers(0, 9), st.booleans())
 def test_any_frames_at_any_times(steps: list[tuple[int, tuple[str, object]]], seed: int, always: bool) -> None:
     """J-7 for the link layer; 1122-2.3.2.1b for every history in which the link stays up."""

@@ -6,8 +6,7 @@ from __future__ import annotations
 import json
 from random import Random
 
-import pytest
-from hypothesis import given
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from nodes.transport.tcp.congestion.base import Ack, CongestionControl, CongestionSettings, RateSample
@@ -53,6 +52,9 @@ EVENTS = st.one_of(
     st.tuples(st.sampled_from(["sent", "congestion", "timeout", "repeated", "recovered", "spurious", "idle"]), OCTETS),
     st.tuples(st.just("mss"), MSS),
 )
+LOSS_BASED = [name for name in ALGORITHMS if name not in ("none", "bbr")]
+THOROUGH = settings(max_examples=min(2 * settings().max_examples, 400))
+"""For tests that try each example with all controls: to make one costs more than to run it."""
 
 
 def apply(control: CongestionControl, event: Ack | tuple[str, int], now: int) -> None:
@@ -77,12 +79,18 @@ def apply(control: CongestionControl, event: Ack | tuple[str, int], now: int) ->
             control.set_mss(octets)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@THOROUGH
 @given(
     mss=MSS,
     events=st.lists(st.tuples(st.one_of(st.just(0), st.integers(0, 20 * SECOND), TIMES), EVENTS), max_size=60),
 )
-def test_any_sequence_of_hooks(name: str, mss: int, events: list[tuple[int, Ack | tuple[str, int]]]) -> None:
+def test_any_sequence_of_hooks(mss: int, events: list[tuple[int, Ack | tuple[str, int]]]) -> None:
+    for name in ALGORITHMS:
+        note(name)
+        live(name, mss, events)
+
+
+def live(name: str, mss: int, events: list[tuple[int, Ack | tuple[str, int]]]) -> None:
     control = create(name, CongestionSettings(mss, 10 * mss, Random(1)), 0)
     now = 0
     for step, event in events:
@@ -98,34 +106,34 @@ def test_any_sequence_of_hooks(name: str, mss: int, events: list[tuple[int, Ack 
         json.dumps(control.snapshot(), allow_nan=False)
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("none", "bbr")])
+@THOROUGH
 @given(acks=st.lists(ACKS, max_size=40))
-def test_only_what_is_acknowledged_outside_recovery_and_fills_the_window_makes_it_grow(
-    name: str, acks: list[Ack]
-) -> None:
-    control = create(name, CongestionSettings(1000, 10_000, Random(1)), 0)
-    for now, ack in enumerate(acks):
-        before = control.cwnd
-        control.acknowledged(ack._replace(now=now))
-        assert before <= control.cwnd
-        assert control.cwnd - before <= max(ack.acknowledged, 1000)
-        if ack.in_recovery or not ack.cwnd_limited or not ack.acknowledged:
-            assert control.cwnd == before
+def test_only_what_is_acknowledged_outside_recovery_and_fills_the_window_makes_it_grow(acks: list[Ack]) -> None:
+    for name in LOSS_BASED:
+        control = create(name, CongestionSettings(1000, 10_000, Random(1)), 0)
+        for now, ack in enumerate(acks):
+            before = control.cwnd
+            control.acknowledged(ack._replace(now=now))
+            assert before <= control.cwnd, name
+            assert control.cwnd - before <= max(ack.acknowledged, 1000), name
+            if ack.in_recovery or not ack.cwnd_limited or not ack.acknowledged:
+                assert control.cwnd == before, name
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("none", "bbr")])
+@THOROUGH
 @given(octets=OCTETS, in_flight=OCTETS, timeout=st.booleans())
-def test_a_reduction_and_its_undoing(name: str, octets: int, in_flight: int, timeout: bool) -> None:
-    control = create(name, CongestionSettings(1000, 10_000, Random(1)), 0)
-    control.cwnd = max(min(octets, MAXIMUM_WINDOW), 1000)
-    before = control.cwnd
-    if timeout:
-        control.timeout(in_flight, 0, repeated=False)
-    else:
-        control.congestion(in_flight, 0)
-    assert control.cwnd <= before
-    control.spurious(1)
-    assert control.cwnd == before
+def test_a_reduction_and_its_undoing(octets: int, in_flight: int, timeout: bool) -> None:
+    for name in LOSS_BASED:
+        control = create(name, CongestionSettings(1000, 10_000, Random(1)), 0)
+        control.cwnd = max(min(octets, MAXIMUM_WINDOW), 1000)
+        before = control.cwnd
+        if timeout:
+            control.timeout(in_flight, 0, repeated=False)
+        else:
+            control.congestion(in_flight, 0)
+        assert control.cwnd <= before, name
+        control.spurious(1)
+        assert control.cwnd == before, name
 
 
 @given(

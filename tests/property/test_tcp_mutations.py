@@ -330,7 +330,7 @@ def live(pair: Pair, frames: int) -> None:
             pair.now += pair.random.choice((0, MILLISECOND, 50 * MILLISECOND))
         pair.finish()
         rounds += 1
-        if rounds % 25 == 0:
+        if rounds % 60 == 0:
             pair.check()
     pair.check()
 

@@ -11,7 +11,8 @@ import pytest
 from nodes.contract import InterfaceConfig, NodeConfig, RouteConfig
 from nodes.errors import LimitError, MisuseError
 from nodes.stack import Stack
-from nodes.trace.events import DatagramDropped, ListTracer
+from nodes.trace.datagram_events import DatagramDropped
+from nodes.trace.events import ListTracer
 from nodes.transport.echo import EchoReply, quoted_sequence
 from nodes.wire import icmp, ipv4
 from nodes.wire.addresses import ANY, Ip4, parse_ip4

@@ -10,7 +10,8 @@ import pytest
 
 from nodes.errors import LimitError, MisuseError, UnreachableError
 from nodes.network.datagram import Datagram, IcmpError
-from nodes.trace.events import DatagramDropped, DatagramReceived, DatagramSent, ListTracer, SocketUpdated
+from nodes.trace.datagram_events import DatagramDropped, DatagramReceived, DatagramSent, SocketUpdated
+from nodes.trace.events import ListTracer
 from nodes.transport.endpoint import SOCKET_ERROR_LIMIT, SOCKET_QUEUE_LIMIT, ReadyQueue
 from nodes.transport.udp import UdpLayer, UdpSocket
 from nodes.wire import icmp, ipv4, udp

@@ -28,7 +28,7 @@ def jain(rates: list[float]) -> float:
 
 def compete(
     algorithms: list[str],
-    seconds: int = 20,
+    seconds: int = 10,
     *,
     extra: tuple[int, ...] = (),
     bottleneck: LinkProfile = BOTTLENECK,
@@ -56,7 +56,7 @@ def compete(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flows", [2, 4, 10])
+@pytest.mark.parametrize("flows", [2, 10])
 @pytest.mark.parametrize(
     ("congestion", "least"),
     [("aimd", 0.9), ("tahoe", 0.85), ("reno", 0.85), ("newreno", 0.85), ("cubic", 0.85), ("bbr", 0.6)],
@@ -93,7 +93,7 @@ def test_bbr_and_cubic_live_together() -> None:
 def test_no_control_is_no_neighbor() -> None:
     """RFC 2914 section 5: with four senders of a fixed window of 64 KB, more than the path and its queue hold together,
     much of what is sent is dropped, and all five flows get less than they would."""
-    rates, network = compete(["none"] * 4 + ["newreno"], send_limit=65_536)
+    rates, network = compete(["none"] * 4 + ["newreno"], 20, send_limit=65_536)
     controlled, _ = compete(["newreno"] * 5, send_limit=65_536)
     assert sum(rates) < 0.9 * sum(controlled), rates
     counters = [stack.tcp.counters for stack in network.stacks[:8:2]]
@@ -106,7 +106,7 @@ def test_a_short_round_trip_is_an_advantage(congestion: str) -> None:
     """Reno's rate goes with 1 / RTT at least (Mathis and others 1997); at 20 ms against 100 ms and a queue of 40 ms the
     nearer flow gets more, and the farther one does not starve."""
     bottleneck = LinkProfile(delay=DELAY, rate=20_000_000, queue=100_000)
-    rates, _ = compete([congestion] * 2, 16, extra=(0, 40 * MILLISECOND), bottleneck=bottleneck)
+    rates, _ = compete([congestion] * 2, extra=(0, 40 * MILLISECOND), bottleneck=bottleneck)
     if congestion == "newreno":
         assert rates[0] > 1.3 * rates[1]
     assert min(rates) > 20 / 40, rates
@@ -114,17 +114,17 @@ def test_a_short_round_trip_is_an_advantage(congestion: str) -> None:
 
 @pytest.mark.slow
 def test_a_late_flow_gets_its_share() -> None:
-    """A flow alone has the link; one that comes ten seconds later gets half of it."""
+    """A flow alone has the link; one that comes five seconds later gets half of it."""
     network = dumbbell(2, BOTTLENECK, seed=3)
     first = Transfer(network, ENDLESS, send_limit=400_000, congestion="newreno")
     second = Transfer(
-        network, ENDLESS, source=2, destination=3, start=10 * SECOND, send_limit=400_000, congestion="newreno"
+        network, ENDLESS, source=2, destination=3, start=5 * SECOND, send_limit=400_000, congestion="newreno"
     )
-    network.run(10 * SECOND)
-    assert first.reader.received * 8 / 10 > 0.85 * RATE
-    network.run(20 * SECOND)
+    network.run(5 * SECOND)
+    assert first.reader.received * 8 / 5 > 0.85 * RATE
+    network.run(12 * SECOND)
     before = first.reader.received, second.reader.received
-    network.run(35 * SECOND)
+    network.run(20 * SECOND)
     rates = [now - old for now, old in zip((first.reader.received, second.reader.received), before, strict=True)]
     assert jain([float(rate) for rate in rates]) > 0.85
 

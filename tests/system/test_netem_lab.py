@@ -148,14 +148,17 @@ def test_tc_sees_each_direction_for_itself(answers: dict[str, Any]) -> None:
 
 
 def test_ping_sees_the_delay(answers: dict[str, Any]) -> None:
-    """From our stack to the kernel's and back, 20 ms each way: never less."""
+    """From our stack to the kernel's and back, 20 ms each way: never less. Frames of ARP may still be inside: the
+    kernel asks whether a neighbor is there 5 s after it has heard of it."""
     ping = answers["ping"]
     assert ping["received"] == 20
     assert ping["rtt_min"] >= 40_000_000
     for side in answers["after"]["links"]["ping"]["directions"]:
         measured = side["measured"]
-        assert measured["in_frames"] == measured["out_frames"] >= 20
-        assert (measured["inside"], measured["dropped"]) == (0, {})
+        assert measured["in_frames"] == measured["out_frames"] + measured["inside"]
+        assert measured["out_frames"] >= 20
+        assert measured["inside"] <= 2
+        assert measured["dropped"] == {}
 
 
 def test_the_meter_tells_how_long_frames_took(answers: dict[str, Any]) -> None:

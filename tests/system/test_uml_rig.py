@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.uml import boot
+from tests.uml.answer import GuestError
 
 pytestmark = pytest.mark.slow
 
@@ -55,24 +56,24 @@ def test_a_kernel_of_its_own() -> None:
 
 
 def test_the_jobs_exception_comes_back() -> None:
-    with pytest.raises(boot.GuestError, match="KeyError: 'commands'") as caught:
+    with pytest.raises(GuestError, match="KeyError: 'commands'") as caught:
         boot.run(JOB, {})
     assert "the guest's console" in str(caught.value)
 
 
 def test_a_module_that_there_is_not() -> None:
-    with pytest.raises(boot.GuestError, match="no kernel module nonesuch"):
+    with pytest.raises(GuestError, match="no kernel module nonesuch"):
         boot.run(JOB, shell(), ["nonesuch"])
 
 
 def test_a_job_that_takes_too_long() -> None:
-    with pytest.raises(boot.GuestError, match="longer than 4 s"):
+    with pytest.raises(GuestError, match="longer than 4 s"):
         boot.run(JOB, shell("sleep 100"), timeout=4)
 
 
 def test_a_guest_that_breaks_down() -> None:
     """A kernel panic, in the midst of the job."""
-    with pytest.raises(boot.GuestError, match="ended without a result") as caught:
+    with pytest.raises(GuestError, match="ended without a result") as caught:
         boot.run(JOB, shell("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 30"))
     assert "panic" in str(caught.value).lower()
 

@@ -27,17 +27,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.uml.answer import GuestError, last_words, result
+
 CHECKOUT = Path(__file__).parents[2]
 PROGRAMS = ("linux.uml", "setpriv", "unshare")
 MODULES = Path("/usr/lib/uml/modules")
-CONSOLE_LINES = 40
 MEMORY = 512 << 20
 """Octets. They are taken from the host when they are used."""
 SHARED_MEMORY = "/dev/shm"
-
-
-class GuestError(Exception):
-    """The guest did not do its job; the text ends with its own words."""
 
 
 def missing() -> str | None:
@@ -62,18 +59,8 @@ def run(job: str, arguments: Mapping[str, Any], modules: Sequence[str] = (), tim
             try:
                 guest.wait(timeout)
             except subprocess.TimeoutExpired:
-                raise GuestError(f"{job} took longer than {timeout:g} s\n{_console(scratch)}") from None
-        return _result(job, scratch)
-
-
-def _result(job: str, scratch: Path) -> Any:
-    try:
-        answer = json.loads((scratch / "result.json").read_text())
-    except (FileNotFoundError, ValueError):
-        raise GuestError(f"{job}: the guest ended without a result\n{_console(scratch)}") from None
-    if "error" in answer:
-        raise GuestError(f"{job} failed in the guest\n{answer['error']}\n{_console(scratch)}")
-    return answer["result"]
+                raise GuestError(f"{job} took longer than {timeout:g} s\n{last_words(scratch)}") from None
+        return result(job, scratch / "result.json", scratch)
 
 
 @contextlib.contextmanager
@@ -133,8 +120,3 @@ def _memory_folder(scratch: Path) -> str:
         if found.f_bavail * found.f_frsize > 2 * MEMORY and not found.f_flag & os.ST_NOEXEC:
             return SHARED_MEMORY
     return str(scratch)
-
-
-def _console(scratch: Path) -> str:
-    lines = (scratch / "console").read_text(errors="replace").splitlines()
-    return "\n".join(["the guest's console:", *lines[-CONSOLE_LINES:]])

@@ -6,7 +6,6 @@ came out, or the exception. `/` is the host's and read-only; /run is in memory, 
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
@@ -17,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.host import syscalls
+from tests.uml.first_process import load_module, power_off
 
 MODULES = Path("/usr/lib/uml/modules")
 RIG = Path("/run/rig")
 """Where the host's folder is writable."""
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_FINIT_MODULE = 313
-_POWER_OFF = 0x4321FEDC
 
 
 def main(folder: str) -> None:
@@ -38,7 +36,7 @@ def main(folder: str) -> None:
         traceback.print_exc()
         sys.stderr.flush()
     os.sync()
-    ctypes.CDLL(None).reboot(_POWER_OFF)
+    power_off()
 
 
 def _mount(folder: str) -> None:
@@ -75,7 +73,7 @@ def load_modules(names: Sequence[str]) -> None:
             raise FileNotFoundError(f"no kernel module {name} in {folder}")
         for path in (*reversed(needs[paths[name]]), paths[name]):
             if path not in loaded:
-                _load(folder / path)
+                load_module(folder / path)
                 loaded.add(path)
 
 
@@ -84,14 +82,6 @@ def _dependencies(folder: Path) -> Iterator[tuple[str, list[str]]]:
     for line in (folder / "modules.dep").read_text().splitlines():
         path, _, needed = line.partition(":")
         yield path, needed.split()
-
-
-def _load(path: Path) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    with path.open("rb") as module:
-        if libc.syscall(_FINIT_MODULE, module.fileno(), b"", 0) == -1:
-            number = ctypes.get_errno()
-            raise OSError(number, f"load the kernel module {path.name}: {os.strerror(number)}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from lab.errors import DriverError
-from lab.host import qdisc
+from lab.host import qdisc, traffic_control
 from lab.host.links import Interface
-from lab.host.netlink import NetlinkError, attribute
+from lab.host.netlink import Message, NetlinkError, Request, attribute
 from lab.links.base import UNKNOWN, LinkExecutor, OpenedLink
 from lab.links.kernel import KernelExecutor, can_express
 from lab.links.link_meter import Timed
@@ -218,6 +218,73 @@ def test_statistics() -> None:
         assert [told[name] for name in ("corrupted", "duplicated", "reordered", "marked")] == [3, 4, 5, 6]
     kernel.extra = bytes(20)
     assert subject.statistics(21)["marked"] is None
+
+
+class BusyKernel(NetemKernel):
+    """Right after it has told of a qdisc, or of an interface, the next frame comes, for so many questions as `comes`
+    says: it is counted by the interface 11, and is inside the netem of 21. `waiting` are there."""
+
+    comes = 0
+    waiting = 0
+
+    def get(self, request: Request) -> Message:
+        told = super().get(request)
+        if self.comes:
+            self.comes -= 1
+            self.waiting += 1
+            frames, _, octets, _ = self.counters.get(11, (0, 0, 0, 0))
+            self.counters[11] = (frames + 1, 0, octets + 100, 0)
+            self.stats = attribute(3, struct.pack("=5I", self.waiting, self.waiting * 100, 0, 0, 0))
+        return told
+
+
+@little_endian
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 6])
+def test_frames_that_come_while_the_kernel_is_asked(frames: int) -> None:
+    """Its counters are of one moment all the same."""
+    kernel = BusyKernel()
+    subject = executor(kernel)
+    subject.add(LINK)
+    kernel.comes = frames
+    told = subject.statistics(21)
+    assert told["in_frames"] == told["inside"] > 0
+    assert told["in_octets"] == told["inside"] * 100
+
+
+@little_endian
+def test_a_link_that_never_stands_still() -> None:
+    kernel = BusyKernel()
+    subject = executor(kernel)
+    subject.add(LINK)
+    kernel.comes = 1000
+    told = subject.statistics(21)
+    assert told["inside"] < told["in_frames"] < 10
+
+
+class OpeningKernel(NetemKernel):
+    """Frames come before its filters are there, when nobody passes them on, and then to a netem."""
+
+    def request(self, request: Request) -> None:
+        super().request(request)
+        if 11 in self.redirected:
+            self.counters = {11: (4, 0, 400, 0), 21: (1, 0, 100, 0)}
+            self.stats = attribute(3, struct.pack("=5I", 1, 100, 0, 0, 0))
+        else:
+            self.counters = {11: (3, 0, 300, 0)}
+
+
+@little_endian
+def test_no_frame_passes_before_netem_is_there() -> None:
+    """And those that came before anybody passed them on are not counted."""
+    kernel = OpeningKernel()
+    subject = executor(kernel)
+    subject.add(LINK)
+    kinds = [request.type for request in kernel.sent]
+    assert kinds[:2] == [traffic_control.RTM_NEWQDISC] * 2
+    assert kinds.index(traffic_control.RTM_NEWTFILTER) > 2
+    for index in (11, 21):
+        told = subject.statistics(index)
+        assert (told["in_frames"], told["in_octets"], told["inside"]) == (1, 100, 1)
 
 
 @little_endian

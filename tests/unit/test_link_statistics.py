@@ -44,13 +44,6 @@ def test_a_negative_value_counts_as_zero() -> None:
     assert (seen.count, seen.minimum, seen.percentile(0.5)) == (1, 0, 0)
 
 
-def test_above_counts_what_is_later() -> None:
-    seen = Distribution()
-    for value in (1, 2, 3, 10 * MILLISECOND, 20 * MILLISECOND):
-        seen.add(value)
-    assert seen.above(MILLISECOND) == 2
-
-
 def test_the_rate_is_that_of_whole_seconds() -> None:
     statistics = Statistics()
     for number in range(300):  # 3 s with 100 frames of 1000 octets each

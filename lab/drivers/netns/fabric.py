@@ -141,13 +141,15 @@ class Fabric:
         ends = self._layout.ends.values()
         set_offloads((end.name, self._layout.sends_offload(end)) for end in ends if end.bridge is not None)
         netlink.batch([self._port_request(end) for end in ends if end.bridge is not None])
+        inner: list[Request] = []
         inside: dict[str, list[Request]] = defaultdict(list)
         for pair in pairs:
             second = ordered_ends(pair)[1]
             if self._layout.is_opened(pair):
-                netlink.batch(self._inner_requests(pair))
+                inner += self._inner_requests(pair)
             elif second is not None and second.bridge is None and self._wants_up(second):
                 inside[second.end.node].append(rt.change_link(second.index, f"set {second.end} up", up=True))
+        netlink.batch(inner)
         for node, requests in inside.items():
             self._inside(node, requests)
         for node in self._layout.hosted:

@@ -5,7 +5,7 @@ modules and its own configuration as shared pages: nothing is parsed or sent aga
 SOCK_SEQPACKET pair, one message per request, and hears of every end of an agent:
 
     supervisor -> warm parent     {"start": node} with two descriptors: network namespace, listening control socket
-                                  {"kill": node}
+                                  {"kill": node}, {"pause": node}, {"resume": node}
     warm parent -> supervisor     {"ended": node, "status": exit code, or minus the signal}
 
 It never waits for the supervisor to read, which may itself be waiting for this process to: what cannot be said at once
@@ -21,15 +21,14 @@ import os
 import select
 import signal
 import socket
-import sys
 import traceback
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from lab.drivers.base import Epoch
 from lab.host import syscalls
+from lab.host.forked import run_and_exit
 from lab.plan.values import Plan
 from nodes.agent import Agent
 from nodes.contract import NodeConfig
@@ -39,30 +38,17 @@ from nodes.rehearsal import rehearse
 
 MESSAGE_LIMIT = 65536
 
+_SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP, "resume": signal.SIGCONT}
+
 
 def fork_warm_parent(plan: Plan, run: Path, epoch: Epoch) -> tuple[socket.socket, int]:
     """Start the warm parent. Returns the supervisor's end of the pair and the pid."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if not pid:
-        _run_and_exit(lambda: _WarmParent(theirs, plan, run, epoch).serve(), keep=theirs.fileno())
+        run_and_exit(lambda: _WarmParent(theirs, plan, run, epoch).serve(), keep=theirs.fileno())
     theirs.close()
     return ours, pid
-
-
-def _run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
-    """Leave everything of the forking process behind but standard streams and one descriptor, work, and end without
-    running its clean-up."""
-    status = 1
-    try:
-        syscalls.close_all_but(keep)
-        work()
-        status = 0
-    except BaseException:  # noqa: BLE001 - the last frame of a process: nothing may unwind into the parent's stack
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
 
 
 class _WarmParent:
@@ -122,14 +108,15 @@ class _WarmParent:
             if "start" in request:
                 namespace, listener = descriptors
                 starts.append((request["start"], namespace, listener))
-            else:
-                self._kill(request["kill"])
+                continue
+            ((order, node),) = request.items()
+            self._signal(node, _SIGNALS[order])
         self._start(starts)
         return goes_on
 
-    def _kill(self, node: str) -> None:
+    def _signal(self, node: str, number: signal.Signals) -> None:
         for pid in [pid for pid, name in self._children.items() if name == node]:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
     def _start(self, starts: list[tuple[str, int, int]]) -> None:
         children, fork, close = self._children, os.fork, os.close
