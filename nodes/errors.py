@@ -5,7 +5,11 @@
     ├── WireError          a peer sent bytes that the protocol does not allow
     ├── LimitError         a table, a buffer or the port space is full
     ├── UnreachableError   the network reported that what was sent cannot arrive
-    └── DisconnectedError  a connection is over: refused, reset, timed out
+    ├── DisconnectedError  a connection is over: refused, reset, timed out
+    │   └── NodeCrashedError   the node that a program ran in crashed
+    ├── StuckError         a program in a node did not let others run
+    └── DeadlockError      all wait, and nothing will ever happen
+        └── LivelockError      programs run, and time does not go on
 
 Every error carries `errno`, so that a socket API above can raise the `OSError` programs expect, and a `hint`
 that says what to do. Nothing else is ever raised by `receive`, `timeout` or `transmit` of a stack.
@@ -52,6 +56,32 @@ class DisconnectedError(StackError):
     ECONNABORTED, EPIPE)."""
 
     errno = errno.ECONNRESET
+
+
+class NodeCrashedError(DisconnectedError):
+    """The node that a program ran in crashed, and the program with it."""
+
+    errno = errno.EHOSTDOWN if hasattr(errno, "EHOSTDOWN") else errno.ECONNABORTED
+
+
+class StuckError(StackError):
+    """A program in a node computed or blocked for so long that nothing else in the node could happen. It is raised in
+    that program, where it stands."""
+
+    errno = errno.ETIME
+
+
+class DeadlockError(StackError):
+    """All programs of a simulation wait, and nothing will ever happen that they wait for. The text says who waits for
+    what."""
+
+    errno = errno.EDEADLK
+
+
+class LivelockError(DeadlockError):
+    """Programs of a simulation run again and again, and virtual time does not go on."""
+
+    errno = errno.ELOOP
 
 
 class WireError(StackError):

@@ -160,6 +160,11 @@ class Stack:
                 self.tcp.flush(now)
         return [(interface.index, frame) for interface in self.interfaces for frame in interface.transmit()]
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether `drain_ready` would return any."""
+        return bool(self._ready)
+
     def drain_ready(self) -> list[Endpoint]:
         """The sockets that something happened to since the last call."""
         return self._ready.drain()

@@ -11,7 +11,18 @@ from collections.abc import Iterator
 import pytest
 
 from nodes import errors
-from nodes.errors import DisconnectedError, LimitError, MisuseError, StackError, UnreachableError, WireError
+from nodes.errors import (
+    DeadlockError,
+    DisconnectedError,
+    LimitError,
+    LivelockError,
+    MisuseError,
+    NodeCrashedError,
+    StackError,
+    StuckError,
+    UnreachableError,
+    WireError,
+)
 
 
 def every(cls: type[StackError]) -> Iterator[type[StackError]]:
@@ -59,12 +70,23 @@ def test_a_wire_error_names_the_place() -> None:
     assert error.errno == errno.EBADMSG
 
 
-TREE = (StackError, MisuseError, WireError, LimitError, UnreachableError, DisconnectedError)
+TREE = (
+    StackError,
+    MisuseError,
+    WireError,
+    LimitError,
+    UnreachableError,
+    DisconnectedError,
+    NodeCrashedError,
+    StuckError,
+    DeadlockError,
+    LivelockError,
+)
 
 
 def test_the_tree_is_the_one_drawn_in_the_module() -> None:
     assert errors.__doc__ is not None
-    drawn = re.findall(r"^ +(?:[├└]── )?(\w+Error)\b", errors.__doc__, re.MULTILINE)
+    drawn = re.findall(r"^ +(?:│? *[├└]── )?(\w+Error)\b", errors.__doc__, re.MULTILINE)
     assert drawn == [cls.__name__ for cls in TREE]
     assert set(drawn) == {cls.__name__ for cls in every(StackError)}
 

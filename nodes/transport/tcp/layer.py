@@ -384,6 +384,12 @@ class TcpLayer:
         if not listeners:
             del self._listeners[listener.port]
 
+    def sockets(self) -> list[TcpSocket]:
+        """Those that listen, then those that have a connection, each in the order in which they came."""
+        listening = [listener.owner for listeners in self._listeners.values() for listener in listeners]
+        connected = [found.owner for found in self._connections.values() if isinstance(found, Connection)]
+        return [owner for owner in (*listening, *connected) if isinstance(owner, TcpSocket)]
+
     def snapshot(self, now: int) -> dict[str, object]:
         """Counters, listeners and connections as values of JSON."""
         listeners = [listener for several in self._listeners.values() for listener in several]

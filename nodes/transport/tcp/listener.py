@@ -50,7 +50,7 @@ class Listener:
         self.port = port
         self.backlog = backlog
         self._layer = layer
-        self._owner = owner
+        self.owner = owner
         self._options = options
         self._half_open: dict[Key, Connection] = {}
         self._waiting: deque[Connection] = deque()
@@ -107,7 +107,7 @@ class Listener:
     def opened(self, connection: Connection, now: int) -> None:  # noqa: ARG002 (the surface of an origin)
         del self._half_open[connection.key]
         self._waiting.append(connection)
-        self._owner.wake()
+        self.owner.wake()
 
     def failed(self, connection: Connection, now: int) -> None:  # noqa: ARG002
         if self._half_open.get(connection.key) is connection:

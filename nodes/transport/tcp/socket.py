@@ -139,6 +139,11 @@ class TcpSocket(Endpoint):
             connection.mark()
         return accepted
 
+    def want_room(self) -> None:
+        """Ring when there is room to send, as after a `send` that did not take all."""
+        if self._connection is not None:
+            self._connection.wants_room = True
+
     def send_urgent(self, data: Buffer, now: int) -> int:
         """As `send`; the peer is told that its data up to the last of these octets is urgent (RFC 9293 section 3.8.5).
         New programs should not use it (SHLD-13)."""
@@ -270,6 +275,11 @@ class TcpSocket(Endpoint):
         if self._connection is None:
             return ANY, 0
         return self._connection.key.remote, self._connection.key.remote_port
+
+    @property
+    def error(self) -> StackError | None:
+        """What ended the connection, as long as no call has told it."""
+        return None if self._connection is None else self._connection.error
 
     def take_error(self) -> StackError | None:
         """What ended the connection, or else the last thing that the network reported and that did not end it. It is

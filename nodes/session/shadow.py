@@ -1,0 +1,173 @@
+"""Kernel sockets that programs in a node make themselves stand for sockets of its stack.
+
+Some libraries call `socket.socket()` and hand the result to `loop.sock_connect` and `loop.create_connection`. In a
+node such a socket must not reach the kernel's network. As long as it is neither bound nor connected there, it is only
+a handle: the first call of the loop makes a socket of the stack beside it and turns its class into `ShadowSocket`,
+whose methods are those of the socket of the stack. Options set before are carried over. Closing either closes both.
+
+What is bound or connected in the kernel, socket pairs and UNIX sockets stay what they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import weakref
+from typing import Any
+
+from nodes.session.errors import plain_error
+from nodes.session.option_values import SocketEndpoint
+from nodes.session.session import Session
+from nodes.session.socket import StackSocket
+
+_FORWARDED = (
+    "accept",
+    "bind",
+    "connect",
+    "connect_ex",
+    "getpeername",
+    "getsockname",
+    "getsockopt",
+    "listen",
+    "recv",
+    "recv_into",
+    "recvfrom",
+    "recvfrom_into",
+    "send",
+    "sendto",
+    "setsockopt",
+    "shutdown",
+)
+_CARRIED = (
+    ("SOL_SOCKET", "SO_BROADCAST"),
+    ("SOL_SOCKET", "SO_KEEPALIVE"),
+    ("SOL_SOCKET", "SO_RCVBUF"),
+    ("SOL_SOCKET", "SO_REUSEADDR"),
+    ("SOL_SOCKET", "SO_REUSEPORT"),
+    ("SOL_SOCKET", "SO_SNDBUF"),
+    ("IPPROTO_TCP", "TCP_KEEPCNT"),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE"),
+    ("IPPROTO_TCP", "TCP_KEEPINTVL"),
+    ("IPPROTO_TCP", "TCP_NODELAY"),
+    ("IPPROTO_TCP", "TCP_USER_TIMEOUT"),
+    ("IPPROTO_IP", "IP_TOS"),
+    ("IPPROTO_IP", "IP_TTL"),
+)
+"""Options that are carried over where they are not what a new socket has."""
+
+_DOUBLED = ("SO_RCVBUF", "SO_SNDBUF")
+"""What Linux reports is twice what was set."""
+
+_own: weakref.WeakKeyDictionary[socket.socket, ShadowedSocket] = weakref.WeakKeyDictionary()
+
+
+class ShadowedSocket(StackSocket):
+    """The socket of the stack. It knows its shadow only weakly: when the program forgets that, both are closed. Once a
+    transport has it (`keep`), that is what closes both."""
+
+    __slots__ = ("_finalizer", "_kept_shadow", "_shadow")
+
+    def __init__(self, session: Session, shadow: socket.socket) -> None:
+        super().__init__(session, shadow.type)
+        self._shadow = weakref.ref(shadow)
+        self._kept_shadow: socket.socket | None = None
+        self._finalizer = weakref.finalize(shadow, self.close)
+        self._finalizer.atexit = False
+
+    def keep(self) -> None:
+        """A transport takes it over."""
+        self._kept_shadow = self._shadow()
+
+    def close(self) -> None:
+        super().close()
+        self._forget_shadow()
+
+    def abort(self) -> None:
+        super().abort()
+        self._forget_shadow()
+
+    def detach(self) -> SocketEndpoint:
+        self._forget_shadow()
+        return super().detach()
+
+    def _forget_shadow(self) -> None:
+        shadow, self._kept_shadow = self._shadow(), None
+        self._finalizer.detach()
+        if shadow is not None:
+            socket.socket.close(shadow)
+
+
+class ShadowSocket(socket.socket):
+    """What becomes of the kernel's."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        own = _own.get(self)
+        if own is not None:
+            own.close()
+        super().close()
+
+    def detach(self) -> int:
+        """Raises OSError (EOPNOTSUPP): the descriptor alone is of no use."""
+        raise plain_error(errno.EOPNOTSUPP)
+
+
+def _forward(name: str) -> Any:
+    def method(self: ShadowSocket, *arguments: Any, **keywords: Any) -> Any:
+        return getattr(_own[self], name)(*arguments, **keywords)
+
+    method.__name__ = name
+    method.__doc__ = f"See `StackSocket.{name}`."
+    return method
+
+
+for _name in _FORWARDED:
+    setattr(ShadowSocket, _name, _forward(_name))
+
+
+def stack_socket(session: Session, sock: Any) -> Any:
+    """The socket of the stack that a kernel socket stands for, made now if need be; `sock` itself where it is the
+    kernel's. Raises OSError (EMFILE)."""
+    if isinstance(sock, ShadowSocket):
+        return _own[sock]
+    if type(sock) is not socket.socket or not _is_blank(sock):
+        return sock
+    own = ShadowedSocket(session, sock)
+    for level, name, value in _options(sock):
+        own.setsockopt(level, name, value)
+    sock.__class__ = ShadowSocket
+    _own[sock] = own
+    return own
+
+
+def _is_blank(sock: socket.socket) -> bool:
+    """Whether the kernel knows nothing of it yet."""
+    if sock.family != socket.AF_INET or sock.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        return False
+    if sock.fileno() < 0:
+        return False
+    try:
+        if sock.getsockname()[1]:
+            return False
+        sock.getpeername()
+    except OSError:
+        return True
+    return False
+
+
+def _options(sock: socket.socket) -> list[tuple[int, int, int]]:
+    """Those that are not what a new socket has."""
+    found = []
+    with socket.socket(sock.family, sock.type) as fresh:
+        for level_name, name in _CARRIED:
+            if not hasattr(socket, name) or (level_name == "IPPROTO_TCP" and sock.type != socket.SOCK_STREAM):
+                continue
+            level, option = getattr(socket, level_name), getattr(socket, name)
+            value = sock.getsockopt(level, option)
+            if value != fresh.getsockopt(level, option):
+                found.append((level, option, value // 2 if name in _DOUBLED else value))
+        linger = sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+        if linger != fresh.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8):
+            found.append((socket.SOL_SOCKET, socket.SO_LINGER, linger))  # type: ignore[arg-type]
+    return found
