@@ -16,6 +16,7 @@ from tests.benchmarks import (
     link_netem,
     link_relay,
     machine,
+    simulator,
     tcp_bulk,
     tcp_connections,
     tcp_frames,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Settings], Report], str]] = {
     "tcp_latency": (tcp_latency.run, "ping, TCP requests/s and their latencies, beside the kernel (3 minutes)"),
     "tcp_connections": (tcp_connections.run, "connections/s, and 10,000 idle ones, beside the kernel (3 minutes)"),
     "tcp_segments": (tcp_segments.run, "two stacks in one process: segments/s, idle connections (2 minutes)"),
+    "simulator": (simulator.run, "virtual time: frame hops/s, 1,000 hosts for 10 minutes, idle networks (2 minutes)"),
 }
 
 
