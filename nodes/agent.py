@@ -30,6 +30,7 @@ from nodes.io.memory import keep_freed_memory
 from nodes.io.packet_socket import PacketSocket
 from nodes.io.reactor import Reactor
 from nodes.io.recorder import Recorder, Recording
+from nodes.network.barrier import Barrier
 from nodes.stack import Stack
 from nodes.trace.events import NodeStarted, NodeStopped
 from nodes.units import earliest
@@ -55,6 +56,7 @@ class Agent:
             self.trace(now, updated(extension))
         self.reactor = Reactor()
         self.reactor.on_deadline = self._time_out
+        self.barrier = Barrier(config.interfaces, self.trace)
         self.device: Device | None = None
         self.runner: ApplicationRunner | None = None
         self.methods = AgentMethods(self)
@@ -103,20 +105,25 @@ class Agent:
             return
         self._ended = True
         now = monotonic_ns()
+        state = self.state(now)
+        self.methods.close()
+        self.pump(now)
         self.trace(now, NodeStopped(reason))
-        self.recorder.write_state(self.state(now))
+        self.recorder.write_state(state)
         self.recorder.close(now, self._statistics())
         self.reactor.stop()
 
     def pump(self, now: int) -> None:
         """Drain all outputs after an input; then set the timer for what is to come."""
-        device, runner = self.device, self.runner
+        device, runner, programs = self.device, self.runner, self.methods.programs
         if device is None:
             self.reactor.set_deadline(self._next_deadline())
             return
         sent = 0
         for _ in range(ROUNDS_PER_WAKE_UP):
             busy = runner is not None and runner.poll(now)
+            if programs is not None and programs.turn(now):
+                busy, now = True, monotonic_ns()  # they take their time, and read the clock themselves
             frames = device.transmit()
             if frames:
                 self._send(frames, now)
@@ -155,7 +162,9 @@ class Agent:
             state["device"] = self.device.snapshot(now)
         if self.runner is not None:
             state["applications"] = self.runner.snapshot()
-        return state
+        if self.barrier.blocked:
+            state["barrier"] = self.barrier.snapshot()
+        return state | self.methods.state()
 
     def _read_frames(self, port: int) -> None:
         frames = self._sockets[port].receive_batch(FRAMES_PER_WAKE_UP)
@@ -166,6 +175,8 @@ class Agent:
         device = self.device
         if device is None:
             return
+        if self.barrier.blocked:
+            frames = [frame for frame in frames if self.barrier.hears(port, frame, now)]
         for frame in frames:
             device.receive(port, frame, now)
         self.pump(now)
@@ -179,6 +190,8 @@ class Agent:
 
     def _send(self, frames: list[tuple[int, bytes]], now: int) -> None:
         sockets = self._sockets
+        if self.barrier.blocked:
+            frames = [(port, frame) for port, frame in frames if self.barrier.sends(port, frame, now)]
         if self.recorder.capturing:
             for port, frame in frames:
                 self.recorder.frame(port, frame, now, inbound=False)
@@ -201,6 +214,7 @@ class Agent:
             self.recorder.flush_deadline,
             self.device.deadline() if self.device is not None else None,
             self.runner.deadline() if self.runner is not None else None,
+            self.methods.programs.deadline() if self.methods.programs is not None else None,
         )
 
     def _read_links(self) -> None:

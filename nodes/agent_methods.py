@@ -7,20 +7,27 @@ or cancels, ends what it began. Applications that are started with `start` belon
 from __future__ import annotations
 
 import base64
+import errno
+import importlib
 from collections.abc import Mapping
 from time import monotonic_ns
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nodes.agent_sockets import OutsideSocket, SocketTable
+from nodes.agent_streams import Bridge, BridgeTable
 from nodes.application.runner import ApplicationRunner
 from nodes.contract import NodeConfig
 from nodes.device import Device
 from nodes.errors import MisuseError
 from nodes.io.control import Methods, Request, dispatch
 from nodes.io.reactor import Reactor
+from nodes.network.barrier import Barrier
 from nodes.stack import Stack
 from nodes.trace.sqlog import SqlogWriter
 from nodes.transport.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from nodes.agent_programs import Programs
 
 Parameters = Mapping[str, Any]
 
@@ -29,6 +36,7 @@ class Served(Protocol):
     """What the methods ask of their agent; `nodes.agent.Agent` has it. In a node with the kernel's stack there is no
     device, and only stacks have a runner."""
 
+    barrier: Barrier
     config: NodeConfig
     device: Device | None
     reactor: Reactor
@@ -53,6 +61,9 @@ class AgentMethods:
         self._agent = agent
         self._watched: dict[int, Request] = {}
         self._sockets: SocketTable | None = None
+        self._bridges: BridgeTable | None = None
+        self.programs: Programs | None = None
+        """Those of users; None before the first."""
         self._methods: Methods = {
             "state": self._state,
             "run": self._run,
@@ -63,6 +74,13 @@ class AgentMethods:
             "send": self._send,
             "receive": self._receive,
             "close": self._close,
+            "connect": self._connect,
+            "connection": self._connection,
+            "abort": self._abort,
+            "program": self._program,
+            "programs": self._describe_programs,
+            "program_cancel": self._cancel_program,
+            "barrier": self._block,
             "follow": self._follow,
             "capture_start": self._capture_start,
             "capture_stop": self._capture_stop,
@@ -95,9 +113,23 @@ class AgentMethods:
                 request.result(result)
 
     def ring(self, endpoint: Endpoint, now: int) -> None:
-        """Something happened to a socket that belongs to no application: to one of a client's."""
-        if isinstance(endpoint.owner, OutsideSocket):
+        """Something happened to a socket that belongs to no application: to one of a client's, or of a program's."""
+        if isinstance(endpoint.owner, OutsideSocket | Bridge):
             endpoint.owner.ready(now)
+        elif self.programs is not None:
+            self.programs.ring(endpoint, now)
+
+    def state(self) -> dict[str, object]:
+        """Of what clients began: the programs that run, and what they left behind."""
+        return {} if self.programs is None else self.programs.snapshot()
+
+    def close(self) -> None:
+        """The node ends."""
+        programs, self.programs = self.programs, None
+        if programs is not None:
+            programs.close()
+        if self._bridges is not None:
+            self._bridges.close()
 
     def _runner(self) -> ApplicationRunner:
         runner = self._agent.runner
@@ -140,12 +172,15 @@ class AgentMethods:
     def _applications(self, request: Request, _: Parameters) -> None:
         request.result({"applications": self._runner().snapshot()})
 
+    def _stack(self) -> Stack:
+        device = self._agent.device
+        if not isinstance(device, Stack):
+            raise MisuseError("this node has no sockets of ours", hint="hosts and routers with our stack have")
+        return device
+
     def _table(self) -> SocketTable:
         if self._sockets is None:
-            device = self._agent.device
-            if not isinstance(device, Stack):
-                raise MisuseError("this node has no sockets of ours", hint="hosts and routers with our stack have")
-            self._sockets = SocketTable(device, self._agent.reactor)
+            self._sockets = SocketTable(self._stack(), self._agent.reactor)
         return self._sockets
 
     def _open(self, request: Request, params: Parameters) -> None:
@@ -162,6 +197,48 @@ class AgentMethods:
     def _close(self, request: Request, params: Parameters) -> None:
         self._table().close(params["socket"], monotonic_ns())
         request.result({})
+
+    def _streams(self) -> BridgeTable:
+        if self._bridges is None:
+            self._bridges = BridgeTable(self._stack(), self._agent.reactor, self._agent.pump)
+        return self._bridges
+
+    def _connect(self, request: Request, params: Parameters) -> None:
+        """Answer when the connection is there, with a descriptor for it."""
+        self._streams().connect(request, params, monotonic_ns())
+
+    def _connection(self, request: Request, params: Parameters) -> None:
+        request.result(self._streams().describe(params["connection"]))
+
+    def _abort(self, request: Request, params: Parameters) -> None:
+        self._streams().abort(params["connection"], monotonic_ns())
+        request.result(self._streams().describe(params["connection"]))
+
+    def _program(self, request: Request, params: Parameters) -> None:
+        """Run a user's coroutine, report what it prints, answer when it ends."""
+        if self.programs is None:
+            stack, agent = self._stack(), self._agent
+            # With the first program, because every node is a fork of a process that should not have asyncio in memory.
+            programs = importlib.import_module("nodes.agent_programs").Programs
+            self.programs = programs(agent.config.name, stack, agent.reactor, lambda: agent.pump(monotonic_ns()))
+        assert self.programs is not None
+        self.programs.start(request, params)
+
+    def _describe_programs(self, request: Request, _: Parameters) -> None:
+        request.result({"programs": [], "tasks": []} | self.state())
+
+    def _cancel_program(self, request: Request, params: Parameters) -> None:
+        if self.programs is None:
+            raise MisuseError("no program runs in this node", errno=errno.ESRCH)
+        self.programs.cancel(params["program"])
+        request.result({})
+
+    def _block(self, request: Request, params: Parameters) -> None:
+        """From now on neither hear from nor send to these addresses."""
+        if self._agent.device is None:
+            raise MisuseError("this node's stack is the kernel's: nothing stands between it and its links")
+        self._agent.barrier.block(params["addresses"], monotonic_ns())
+        request.result(self._agent.barrier.snapshot())
 
     def _follow(self, request: Request, _: Parameters) -> None:
         """Every event from now on, until the client cancels."""

@@ -64,6 +64,10 @@ class Driver(Protocol):
         carrier. Returns the ends of other nodes that it heard of meanwhile."""
         ...
 
+    def pause_node(self, node: str, *, paused: bool) -> None:
+        """Let the node's agent stand still, or go on: what arrives meanwhile waits, and its timers come late."""
+        ...
+
     def connect(self, node: str) -> socket.socket:
         """A new connection to the node's control socket. Raises NodeError where nobody listens."""
         ...

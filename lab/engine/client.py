@@ -89,6 +89,13 @@ class LabClient:
     def start(self, node: str) -> None:
         self._call("start", node=node)
 
+    def pause(self, node: str) -> None:
+        """Let a node stand still, until `resume`."""
+        self._call("pause", node=node)
+
+    def resume(self, node: str) -> None:
+        self._call("resume", node=node)
+
     def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> bool:
         """Take a link down or up, which ends the flaps that commands began, or change its MTU; None leaves it as it is.
         Returns whether a flap was ended."""
@@ -135,12 +142,16 @@ class LabClient:
     @contextmanager
     def agent(self, node: str) -> Iterator[AgentClient]:
         """A connection to a node's agent. Raises NodeError where nothing answers."""
-        _, descriptors = self._call("connect", node=node)
-        client = AgentClient(node, socket.socket(fileno=descriptors[0]))
+        client = self.open_agent(node)
         try:
             yield client
         finally:
             client.close()
+
+    def open_agent(self, node: str) -> AgentClient:
+        """The same, to be closed by the caller; it needs this client no more."""
+        _, descriptors = self._call("connect", node=node)
+        return AgentClient(node, socket.socket(fileno=descriptors[0]))
 
     def _call(self, method: str, **params: Any) -> tuple[dict[str, Any], list[int]]:
         try:
@@ -201,6 +212,27 @@ class AgentClient:
                 signal.signal(signal.SIGINT, previous)
                 stream.close()
             return stream.result, interrupted
+
+    def connect(self, to: str, port: int, within: float = ANSWER_TIMEOUT) -> tuple[socket.socket, int]:
+        """A TCP connection of the node, as a stream socket, and its number for the method `connection`. Raises
+        NodeError where it cannot be made in time."""
+        with self._errors():
+            result, descriptors = self._control.call("connect", {"to": to, "to_port": port}, timeout=within)
+            return socket.socket(fileno=descriptors[0]), int(str(result["connection"]))
+
+    def program(
+        self, params: Mapping[str, Any], show: Callable[[dict[str, Any]], None]
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Run a program (lab/engine/program_calls.py) to its end, each of its events shown; its result, and the
+        descriptors that came with it."""
+        with self._errors():
+            stream = self._control.stream("program", params)
+            try:
+                for event in stream:
+                    show(event)
+            finally:
+                stream.close()
+            return stream.result, stream.fds
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -10,14 +10,16 @@ from lab.errors import NodeError, StateError, UserInputError
 from lab.plan.values import Plan
 from nodes.io.control import ControlClient, ControlError
 
+_ALIVE = ("running", "paused")
+
 SHUT_DOWN_TIMEOUT = 2.0
 """Seconds that all agents together have to write their state before they are killed."""
 
 
 @dataclass(slots=True)
 class NodeEntry:
-    """`state` is one of: new, running, stopped (on request), dead (by itself). `control` is the supervisor's own
-    connection to the agent; None for a kernel bridge, which has none."""
+    """`state` is one of: new, running, paused, stopped (on request), dead (by itself). `control` is the supervisor's
+    own connection to the agent; None for a kernel bridge, which has none."""
 
     name: str
     state: str = "new"
@@ -43,8 +45,9 @@ class NodeTable:
     def start(self, name: str) -> None:
         """Start a node that is new, stopped or dead."""
         entry = self.entry(name)
-        if entry.state == "running":
-            raise StateError(f"node {name!r} is already running")
+        if entry.state in _ALIVE:
+            hint = f"`lab resume {name}` lets it go on" if entry.state == "paused" else ""
+            raise StateError(f"node {name!r} is already {entry.state}", hint=hint)
         self._driver.start_node(name)
         entry.state, entry.exit_status = "running", None
 
@@ -64,8 +67,10 @@ class NodeTable:
     def stop(self, name: str, *, kill: bool) -> None:
         """End a node's agent: by asking it, which lets it write its state, or by SIGKILL."""
         entry = self.entry(name)
-        if entry.state != "running":
+        if entry.state not in _ALIVE:
             raise StateError(f"node {name!r} is not running, it is {entry.state}")
+        if not kill:
+            self._go_on(entry)
         entry.state = "stopped"
         if not kill:
             self._ask_to_end([entry])
@@ -74,15 +79,35 @@ class NodeTable:
         for ended in others:
             self.note_exit(ended)
 
+    def pause(self, name: str, *, paused: bool) -> None:
+        """Let a node's agent stand still, or go on; harmless where it does so already."""
+        entry = self.entry(name)
+        if self._plan.by_name[name].stack == "kernel":
+            raise NodeError(f"{name!r} has the kernel's stack: only ours can be paused", hint=f"try `lab stop {name}`")
+        if entry.state not in _ALIVE:
+            raise StateError(f"node {name!r} is not running, it is {entry.state}")
+        if paused and entry.state == "running":
+            self._driver.pause_node(name, paused=True)
+            entry.state = "paused"
+        elif not paused:
+            self._go_on(entry)
+
+    def _go_on(self, entry: NodeEntry) -> None:
+        if entry.state == "paused":
+            self._driver.pause_node(entry.name, paused=False)
+            entry.state = "running"
+
     def note_exit(self, ended: NodeExit) -> None:
         entry = self.entries[ended.node]
         entry.exit_status = ended.status
-        if entry.state == "running":
+        if entry.state in _ALIVE:
             entry.state = "dead"
             self._forget(entry)
 
     def shut_down_all(self) -> None:
         """Ask all running agents to end, together; what does not in time is ended with the lab."""
+        for entry in self.entries.values():
+            self._go_on(entry)
         self._ask_to_end([entry for entry in self.entries.values() if entry.state == "running"])
 
     def _ask_to_end(self, entries: list[NodeEntry]) -> None:

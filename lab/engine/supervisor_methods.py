@@ -57,6 +57,8 @@ class SupervisorMethods:
             "node_state": self._node_state,
             "stop": self._stop,
             "start": self._start,
+            "pause": self._pause,
+            "resume": self._resume,
             "link": self._link,
             "flap": self._flap,
             "impair": self._impair,
@@ -149,6 +151,14 @@ class SupervisorMethods:
         self._nodes.start(name)
         self._nodes.wait_for_answer(name, timeout=10.0)
         request.result({"node": name, "state": "running"})
+
+    def _pause(self, request: Request, params: Mapping[str, Any]) -> None:
+        self._nodes.pause(params["node"], paused=True)
+        request.result({"node": params["node"], "state": "paused"})
+
+    def _resume(self, request: Request, params: Mapping[str, Any]) -> None:
+        self._nodes.pause(params["node"], paused=False)
+        request.result({"node": params["node"], "state": "running"})
 
     def _link(self, request: Request, params: Mapping[str, Any]) -> None:
         name, up, mtu = params["link"], params.get("up"), params.get("mtu")

@@ -78,6 +78,9 @@ class NetnsDriver:
         self._stopped.add(node)
         return others
 
+    def pause_node(self, node: str, *, paused: bool) -> None:
+        self._ask({"pause" if paused else "resume": node})
+
     def connect(self, node: str) -> socket.socket:
         if self._is_bridge(node):
             raise NodeError(

@@ -1,0 +1,1 @@
+"""The same plan in virtual time, in one process."""

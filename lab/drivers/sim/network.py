@@ -1,0 +1,61 @@
+"""From a plan to a network in virtual time.
+
+What the plan decided holds here too: names, addresses, routes, seeds, impairments. Three things differ. Links carry no
+segments that a wire would not (offload). A switch of the kernel is a learning switch of ours. And there is no kernel: a
+host or a router that wants its stack is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from lab.errors import UserInputError
+from lab.model.impairment_text import describe
+from lab.plan.seeds import link_seed
+from lab.plan.values import LinkPlan, Plan
+from nodes.contract import NodeConfig
+from nodes.impairment import DIRECTIONS
+from nodes.simulation.network import Network
+from nodes.simulation.values import NodeRecorder, Wire
+from nodes.trace.events import Tracer
+
+
+def make_network(plan: Plan, recorder_for: Callable[[NodeConfig], NodeRecorder], link_tracer: Tracer) -> Network:
+    """Raises StackError for a configuration that contradicts itself."""
+    return Network(
+        [config_of(node) for node in plan.nodes],
+        [wire_of(plan, link) for link in plan.links],
+        seed=plan.seed,
+        recorder_for=recorder_for,
+        link_tracer=link_tracer,
+        describe=describe,
+    )
+
+
+def check(plan: Plan) -> None:
+    """Raises UserInputError for nodes that need a kernel."""
+    kernels = [node.name for node in plan.nodes if node.stack == "kernel" and not node.is_bridge]
+    if kernels:
+        raise UserInputError(
+            f"a simulation has no kernel: {', '.join(kernels)} cannot have its stack",
+            hint="leave out `stack: kernel`, or use `--driver netns`",
+        )
+
+
+def config_of(node: NodeConfig) -> NodeConfig:
+    interfaces = tuple(dataclasses.replace(interface, offload=False) for interface in node.interfaces)
+    return dataclasses.replace(node, interfaces=interfaces)
+
+
+def wire_of(plan: Plan, link: LinkPlan) -> Wire:
+    seeds = tuple(link_seed(plan.seed, link.name, direction) for direction in DIRECTIONS)
+    return Wire(
+        link.name,
+        (link.a.node, link.a.interface),
+        (link.b.node, link.b.interface),
+        mtu=link.mtu,
+        up=link.up,
+        impairment=link.impairment,
+        seeds=(seeds[0], seeds[1]),
+    )
