@@ -4,9 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
-                procps util-linux curl nmap openssh-server openssh-client iperf3 $(UML_PACKAGES)
+                procps util-linux curl nmap openssh-server openssh-client openssl iperf3 $(UML_PACKAGES)
 # A real kernel with netem, as a program. Debian has it for these machines only; elsewhere its tests say so.
 UML_PACKAGES := $(if $(filter amd64 i386,$(shell dpkg --print-architecture 2>/dev/null)),user-mode-linux)
+# CPython's own tests, some of which our event loop runs (tests/cpython): Debian has them in a package of their own.
+PYTHON_TESTS = $(shell $(PYTHON) -c 'import test.test_asyncio' 2>/dev/null || \
+                 $(PYTHON) -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])')
 BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping $(UML_PACKAGES)
 ORACLE_PACKAGES := qemu-system-x86 util-linux
 
@@ -25,19 +28,19 @@ $(VENV)/.installed: pyproject.toml
 
 # Tools that system tests meet our stack with. Only as root, and only where apt is; elsewhere tests say what they lack.
 system-packages:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-packages $(APT_PACKAGES); fi
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-packages $(APT_PACKAGES) $(PYTHON_TESTS); fi
 
 bench-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-packages $(BENCH_PACKAGES); fi
 
 # Everything that continuous integration runs.
 test: setup system-packages lint types
-	$(BIN)/pytest -m "not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim -n 2 -q
+	$(BIN)/pytest -m "not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim tests/cpython -n 2 -q
 	$(BIN)/pytest -m "not benchmark" tests/system -q
 
 # The fast part: no namespaces, no root.
 check: setup lint types
-	$(BIN)/pytest -m "not system and not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim -n 2 -q
+	$(BIN)/pytest -m "not system and not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim tests/cpython -n 2 -q
 
 lint: setup
 	$(BIN)/ruff check .

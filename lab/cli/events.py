@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import heapq
 import json as json_module
 import queue
 import sys
@@ -19,12 +18,9 @@ import typer
 from lab.cli.common import JsonOption, LabOption, find_run, open_lab
 from lab.cli.output import print_note, terminal_width, wrapped
 from lab.engine.client import AgentClient, LabClient
-from lab.engine.runs import Run
+from lab.engine.recorded import Row, of_links, recorded_events
 from lab.errors import NodeError, UserInputError
 from nodes.io.control import ControlError
-from nodes.trace.sqlog import read
-
-Row = tuple[float, str, dict[str, Any]]
 
 
 def main(
@@ -41,7 +37,7 @@ def main(
     json: JsonOption = False,
 ) -> None:
     """Show the events of a run, or with --follow those of a lab that is up, until Ctrl-C."""
-    rows = _live(open_lab(lab), nodes) if follow else _recorded(find_run(run, lab), nodes)
+    rows = _live(open_lab(lab), nodes) if follow else recorded_events(find_run(run, lab), nodes)
     wanted: Iterable[Row] = (row for row in rows if name is None or fnmatch.fnmatch(row[2]["name"], name))
     if last and not follow:
         wanted = list(wanted)[-last:]
@@ -77,42 +73,6 @@ def _details(data: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def _recorded(run: Run, nodes: list[str] | None) -> Iterator[Row]:
-    folders = sorted((run.folder / "nodes").glob("*/trace.sqlog"))
-    known = [path.parent.name for path in folders]
-    links = [link.name for link in run.plan().links]
-    of_links = run.folder / "links" / "trace.sqlog"
-    if not known and not of_links.exists():
-        raise UserInputError(f"run {run.name} has no traces", hint="`trace: state` in the topology makes nodes record")
-    for node in nodes or ():
-        if node not in known and node not in links:
-            hint = f"it has {', '.join(known)}"
-            raise UserInputError(f"run {run.name} has no trace of a node or link {node!r}", hint=hint)
-    rows = [_of_node(path) for path in folders if not nodes or path.parent.name in nodes]
-    if of_links.exists():
-        rows.append(row for row in _of_links(_of_file(of_links)) if not nodes or row[1] in nodes)
-    return heapq.merge(*rows, key=lambda row: row[0])
-
-
-def _of_file(path: Path) -> Iterator[dict[str, Any]]:
-    for record in read(path):
-        if not str(record.get("name", "trace:")).startswith("trace:"):  # the header and the end are not events
-            yield record
-
-
-def _of_node(path: Path) -> Iterator[Row]:
-    for record in _of_file(path):
-        yield float(record["time"]), path.parent.name, record
-
-
-def _of_links(records: Iterable[dict[str, Any]]) -> Iterator[Row]:
-    """Events of links stand under the name of their link."""
-    for record in records:
-        data = dict(record["data"])
-        name = data.pop("link", "links")
-        yield float(record["time"]), str(name), {**record, "data": data}
-
-
 def _live(client: LabClient, nodes: list[str] | None) -> Iterator[Row]:
     status = client.nodes()
     links = [link["name"] for link in client.status()["links"]]
@@ -127,7 +87,7 @@ def _live(client: LabClient, nodes: list[str] | None) -> Iterator[Row]:
         heard = [node for node in agents if not nodes or node in nodes]
         streams += [_of_agent(stack.enter_context(client.agent(node))) for node in heard]
         if not nodes or any(name in links for name in nodes):
-            streams.append(row for row in _of_links(client.follow_links()) if not nodes or row[1] in nodes)
+            streams.append(row for row in of_links(client.follow_links()) if not nodes or row[1] in nodes)
         print_note(f"following {', '.join(chosen)}; Ctrl-C ends")
         yield from _interleave(streams)
 

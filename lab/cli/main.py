@@ -26,6 +26,7 @@ from nodes.errors import StackError
 COMMANDS = {
     "up": "Build and start a lab from a topology file.",
     "down": "End a lab.",
+    "run": "Run a script on a lab, in processes or in virtual time.",
     "ps": "List labs, or the nodes of one.",
     "ping": "Send echo requests from one node to another.",
     "traceroute": "Find the path from one node to another.",
@@ -38,6 +39,8 @@ COMMANDS = {
     "ladder": "Draw a run's captures as a ladder diagram.",
     "start": "Start a stopped node, or an application in a node.",
     "stop": "Stop a node, or an application in a node.",
+    "pause": "Let a node stand still: it hears and sends nothing.",
+    "resume": "Let a paused node go on.",
     "link": "Take a link down, or up again.",
     "impair": "Delay, lose, damage or slow a link's frames; show what it did.",
     "validate": "Check a topology file; create nothing.",

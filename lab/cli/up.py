@@ -15,6 +15,7 @@ from lab.cli.output import counted, print_json, print_note
 from lab.cli.progress import progress_bar
 from lab.engine.client import LabClient
 from lab.engine.launch import SpareSupervisor, bring_up
+from lab.errors import UserInputError
 from lab.plan.values import Plan
 
 
@@ -36,11 +37,16 @@ def main(
             show_default="the file's",
         ),
     ] = None,
+    driver: Annotated[
+        Literal["netns", "sim"], typer.Option("--driver", metavar="netns", help="What nodes live in.")
+    ] = "netns",
     json: JsonOption = False,
 ) -> None:
     """Build the network of a topology file and start every node.
 
     Returns when all nodes answer. `lab down` ends it."""
+    if driver == "sim":
+        raise UserInputError("a simulation is no daemon", hint="`lab run SCRIPT --driver sim` runs a script in one")
     begun = time.monotonic()
     with SpareSupervisor() as spare, progress_bar() as progress:
         # The model takes as long to import as the supervisor's Python to start: they do so at the same time.

@@ -1,0 +1,1 @@
+"""What scripts, tests and experiments drive a lab with: `from lab import Lab`."""

@@ -1,0 +1,108 @@
+"""What the parts of a lab's API ask of what runs it: processes, or virtual time.
+
+Times are nanoseconds, those of `now` since the lab was up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from lab.engine.runs import Run
+from lab.plan.values import Plan
+from nodes.impairment import Direction, Patch
+
+Function = Callable[..., Awaitable[Any]]
+Action = Callable[..., Any]
+
+
+class Exited(NamedTuple):
+    """How a command in a node ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Program(Protocol):
+    """A coroutine function that runs in a node."""
+
+    name: str
+    node: str
+
+    @property
+    def state(self) -> str:
+        """running, done, failed, cancelled, crashed."""
+        ...
+
+    async def wait(self) -> Any:
+        """Until it ends: its result. Raises what it raised, and CancelledError where it was cancelled."""
+        ...
+
+    def cancel(self) -> None: ...
+
+
+class Backend(Protocol):
+    driver: str
+    plan: Plan
+    run: Run
+    troubles: list[BaseException]
+    """What went wrong in actions that nobody waits for."""
+
+    def now(self) -> int: ...
+
+    async def sleep(self, duration: int) -> None: ...
+
+    def at(self, instant: int, action: Action) -> Cancellable: ...
+
+    def start(
+        self, node: str, function: Function, arguments: Sequence[Any], keywords: Mapping[str, Any], *, restart: bool
+    ) -> Program: ...
+
+    async def connect(self, node: str, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]: ...
+
+    async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited: ...
+
+    async def application(self, node: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    async def state(self, node: str) -> dict[str, Any]: ...
+
+    async def kill(self, node: str) -> None: ...
+
+    async def restart(self, node: str) -> None: ...
+
+    async def pause(self, node: str) -> None: ...
+
+    async def resume(self, node: str) -> None: ...
+
+    def set_clock(self, node: str, offset: int | None, drift_ppb: int | None) -> None: ...
+
+    async def block(self, node: str, addresses: Sequence[str]) -> None: ...
+
+    async def impair(self, link: str, patch: Patch, directions: Sequence[Direction], *, replace: bool) -> None: ...
+
+    async def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None: ...
+
+    async def flap(self, link: str, down: int, every: int, times: int) -> None: ...
+
+    async def link_state(self, link: str) -> dict[str, Any]: ...
+
+    async def capture(self, node: str, *, start: bool) -> dict[str, Any]: ...
+
+    def flush(self) -> None:
+        """Before the traces of the run are read."""
+        ...
+
+    async def close(self) -> list[str]:
+        """End the lab. Returns what its programs left behind."""
+        ...
+
+
+def hosts_with_addresses(plan: Plan, names: Iterable[str]) -> dict[str, list[str]]:
+    """The addresses of nodes, without their prefix lengths."""
+    return {name: [text.partition("/")[0] for text in plan.addresses_of(name)] for name in names}

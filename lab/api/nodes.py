@@ -1,0 +1,123 @@
+"""A node of a lab, as a script sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lab.api.backend import Backend, Exited, Function, Program
+from lab.api.times import nanoseconds
+from lab.errors import UserInputError
+from nodes.contract import NodeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import ParamSpec, TypeVar
+
+    Parameters = ParamSpec("Parameters")
+    Result = TypeVar("Result")
+
+
+class Node:
+    """From `lab.node(name)`."""
+
+    def __init__(self, backend: Backend, config: NodeConfig) -> None:
+        self._backend = backend
+        self._config = config
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name} of lab {self._config.lab}>"
+
+    @property
+    def name(self) -> str:
+        return self._config.name
+
+    @property
+    def kind(self) -> str:
+        """host, router, switch, hub."""
+        return self._config.kind
+
+    @property
+    def address(self) -> str:
+        """Its first IPv4 address. Raises UserInputError for one that has none."""
+        found = self._backend.plan.address_of(self.name)
+        if found is None:
+            raise UserInputError(f"{self.name} has no address: it is a {self.kind}")
+        return found
+
+    @property
+    def addresses(self) -> list[str]:
+        """All of them, without prefix lengths."""
+        return [text.partition("/")[0] for text in self._backend.plan.addresses_of(self.name)]
+
+    async def run(
+        self, function: Callable[Parameters, Awaitable[Result]], *args: Parameters.args, **keywords: Parameters.kwargs
+    ) -> Result:
+        """Run a coroutine function inside the node to its end, and return what it returns. Its sockets are those of
+        the node's stack, its names the lab's. Raises what it raises; NodeError where the node crashes meanwhile. Who
+        stops waiting cancels it.
+
+        With processes the function must be at the top level of a file, and what goes in and out must be picklable."""
+        program = self._backend.start(self.name, function, args, keywords, restart=False)
+        try:
+            return await program.wait()  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            program.cancel()
+            raise
+
+    def start(self, function: Function, *args: Any, restart: bool = False, **keywords: Any) -> Program:
+        """The same, in the background. `restart`: again, from its beginning, whenever the node comes back."""
+        return self._backend.start(self.name, function, args, keywords, restart=restart)
+
+    async def connect(self, host: str | Node, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A TCP connection of the node, for the script outside to read and write. Raises OSError in virtual time, and
+        NodeError with processes, where it cannot be made."""
+        return await self._backend.connect(self.name, host.name if isinstance(host, Node) else host, port)
+
+    async def exec(self, *command: str, timeout: float | None = None) -> Exited:
+        """Run a Linux command in the node's network namespace: status, stdout, stderr. Raises UserInputError where the
+        driver cannot, TimeoutError after `timeout` s."""
+        return await self._backend.exec(self.name, command, timeout)
+
+    async def application(self, kind: str, **options: Any) -> dict[str, Any]:
+        """Run one of the lab's own (`lab start --help` lists them) to its end: its result."""
+        plain = {key: value.name if isinstance(value, Node) else value for key, value in options.items()}
+        return await self._backend.application(self.name, kind, plain)
+
+    async def ping(self, to: str | Node, count: int = 3, **options: Any) -> dict[str, Any]:
+        """What `lab ping` does: sent, received, round trip times in ns."""
+        return await self.application("ping", to=to, count=count, **options)
+
+    async def state(self) -> dict[str, Any]:
+        """All that it knows of itself, as `lab state --json`."""
+        return await self._backend.state(self.name)
+
+    async def kill(self) -> None:
+        """Let it crash: what it knew is lost, its neighbors see no carrier."""
+        await self._backend.kill(self.name)
+
+    async def restart(self) -> None:
+        """Switch it on again; programs that were started with `restart` begin anew."""
+        await self._backend.restart(self.name)
+
+    async def pause(self) -> None:
+        """Let it stand still; frames wait for it, its timers come late."""
+        await self._backend.pause(self.name)
+
+    async def resume(self) -> None:
+        """Let it go on."""
+        await self._backend.resume(self.name)
+
+    def set_clock(self, *, offset: str | float | None = None, drift_ppm: float | None = None) -> None:
+        """Put the clock that its programs see wrong: by `offset` (s, or with a unit: "-3s"), and gaining `drift_ppm`
+        microseconds in a second. In virtual time only: UserInputError elsewhere."""
+        ppb = None if drift_ppm is None else round(drift_ppm * 1000)
+        self._backend.set_clock(self.name, None if offset is None else nanoseconds(offset, signed=True), ppb)
+
+    async def start_capture(self) -> str:
+        """Record frames as pcapng; the path of the file."""
+        return str((await self._backend.capture(self.name, start=True))["path"])
+
+    async def stop_capture(self) -> Mapping[str, Any]:
+        return await self._backend.capture(self.name, start=False)

@@ -1,0 +1,190 @@
+"""`lab run`: a script on a lab, in processes or in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import json as json_module
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lab.api.lab import Lab, Topology
+from lab.cli.common import JsonOption, SeedOption
+from lab.cli.output import counted, print_json, print_note, print_warning
+from lab.errors import LabError, UserInputError
+from nodes.errors import StackError
+
+SETTINGS = {"context_settings": {"allow_interspersed_args": True}}
+
+
+class ScriptError(LabError):
+    """The script raised something; its traceback has been printed."""
+
+
+def main(
+    script: Annotated[
+        Path, typer.Argument(metavar="SCRIPT", help="A Python file with `async def main(lab)`.", show_default=False)
+    ],
+    topology: Annotated[
+        Path | None,
+        typer.Argument(metavar="TOPOLOGY", help="A topology file.", show_default="TOPOLOGY of the script"),
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="ARGUMENT", help="For the script, in sys.argv.", show_default=False)
+    ] = None,
+    driver: Annotated[
+        Literal["netns", "sim"],
+        typer.Option("--driver", metavar="netns|sim", help="Processes in real time, or virtual time."),
+    ] = "netns",
+    seed: SeedOption = None,
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="N|max", help="Virtual seconds per second: 0.1 is slow motion.")
+    ] = "max",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Another name for the lab.", show_default=False)
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="FOLDER", help="Folder for the run.", show_default="./runs")
+    ] = None,
+    impair: Annotated[
+        Literal["auto", "kernel", "relay"] | None,
+        typer.Option("--impair", metavar="auto|kernel|relay", help="Who carries impaired links.", show_default="auto"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring a lab up, run a script on it, and take it down.
+
+    What `main` returns is printed. In virtual time (--driver sim) an hour takes seconds, and nothing needs root."""
+    module = load_script(script, arguments or [])
+    options: dict[str, Any] = {"seed": seed, "name": name, "runs": runs, "impair": impair}
+    if driver == "sim":
+        options["speed"] = parse_speed(speed)
+    elif speed != "max":
+        raise UserInputError("--speed is for virtual time", hint="add `--driver sim`")
+    begun = time.monotonic()
+    lab, result = _run(module.main, topology or _topology_of(module, script), script, begun, driver=driver, **options)
+    if json:
+        print_json(
+            {
+                "lab": lab.name,
+                "driver": driver,
+                "seed": lab.seed,
+                "run": str(lab.run_folder),
+                "result": result,
+                "virtual_seconds": lab.now if driver == "sim" else None,
+                "left_behind": lab.left_behind,
+            }
+        )
+        return
+    if result is not None:
+        print(_shown(result))
+    _conclude(lab, begun)
+
+
+def _run(main: Any, topology: Topology, script: Path, begun: float, **options: Any) -> tuple[Lab, Any]:
+    """The lab, which is down again, and what the script returned. What it raised is printed, from the script on."""
+    labs: list[Lab] = []
+    try:
+        result = Lab.run(main, topology, told=labs.append, **options)
+    except (LabError, StackError) as error:
+        if labs:
+            _print_traceback(error, script)
+            _conclude(labs[0], begun)
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever a script raises)
+        _print_traceback(error, script)
+        if labs:
+            _conclude(labs[0], begun)
+        raise ScriptError(f"{script.name} raised {type(error).__name__}") from None
+    return labs[0], result
+
+
+def load_script(path: Path, arguments: list[str]) -> ModuleType:
+    """Import a script as a module of its own name, so that nodes can import it too. Raises UserInputError."""
+    if not path.is_file():
+        raise UserInputError(f"{path}: no such file", hint="`lab run SCRIPT`: a Python file with `async def main(lab)`")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    sys.argv = [str(path), *arguments]
+    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"script_{abs(hash(path.stem))}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise UserInputError(f"{path}: not a Python file", hint="its name ends with .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 (whatever a script raises)
+        _print_traceback(error, path)
+        raise ScriptError(f"{path.name} cannot be imported: {type(error).__name__}") from None
+    main_function = getattr(module, "main", None)
+    if not inspect.iscoroutinefunction(main_function):
+        raise UserInputError(f"{path} has no `async def main(lab)`", hint="that is what `lab run` runs")
+    if len(inspect.signature(main_function).parameters) != 1:
+        raise UserInputError(f"{path}: `main` takes one argument, the lab")
+    return module
+
+
+def parse_speed(text: str) -> float | None:
+    """None for `max`. Raises UserInputError."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise UserInputError(f"--speed: {text!r} is no speed", hint="0.1 is slow motion, 1 real time, or `max`")
+    return speed
+
+
+def _topology_of(module: ModuleType, script: Path) -> Topology:
+    """The script's own: text, or a path beside it."""
+    found = getattr(module, "TOPOLOGY", None)
+    if found is None:
+        raise UserInputError("which topology?", hint=f"`lab run {script} TOPOLOGY`, or TOPOLOGY = ... in the script")
+    if isinstance(found, str) and "\n" in found:
+        return found
+    if not isinstance(found, str | Path):
+        return found  # type: ignore[no-any-return]  # a plan
+    return script.parent / found
+
+
+def _shown(result: object) -> str:
+    try:
+        return json_module.dumps(result, indent=1)
+    except (TypeError, ValueError):
+        return repr(result)
+
+
+def _conclude(lab: Lab, begun: float) -> None:
+    for each in lab.left_behind:
+        print_warning(f"left behind: {each}")
+    seconds = time.monotonic() - begun
+    if lab.driver == "sim":
+        print_note(f"{lab.now:.3f} s of virtual time in {seconds:.1f} s, seed {lab.seed}")
+    else:
+        print_note(f"{counted(len(lab.nodes), 'node')}, {seconds:.1f} s")
+    print_note(f"it recorded to {lab.run_folder}")
+
+
+def _print_traceback(error: BaseException, script: Path) -> None:
+    """From the script on: what is below it is ours."""
+    where = str(script.resolve())
+    trace = error.__traceback__
+    inner = trace
+    while inner is not None and inner.tb_frame.f_code.co_filename != where:
+        inner = inner.tb_next
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return
+    if inner is None and isinstance(error, LabError | StackError):
+        return
+    traceback.print_exception(type(error), error, inner or trace)

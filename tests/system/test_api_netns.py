@@ -1,0 +1,178 @@
+"""The API of labs on processes: the calls that tests/sim/test_api_sim.py makes in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import Lab
+from lab.errors import LabError, NodeError, UserInputError
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+TOPOLOGY = """\
+name: api
+nodes: {a: host, b: host, k: {kind: host, stack: kernel}, s: switch}
+links:
+  - {ends: [a, s], name: wan, impair: {delay: 10ms}}
+  - b -- s
+  - k -- s
+"""
+
+
+async def echo() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1000):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "0.0.0.0", 7)
+    print("listening")
+    await server.serve_forever()
+
+
+async def ask(host: str, text: bytes = b"hello") -> bytes:
+    for _ in range(100):
+        try:
+            reader, writer = await asyncio.open_connection(host, 7)
+            break
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.1)
+    writer.write(text)
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def fail() -> None:
+    raise KeyError("of the program")
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def tour(lab: Lab, seen: dict[str, Any]) -> None:
+    """One lab for many questions, as bringing one up is what takes long."""
+    a, b, k = lab.node("a"), lab.node("b"), lab.node("k")
+    server = b.start(echo, restart=True)
+    seen["run"] = await a.run(ask, "b")
+    seen["large"] = len(await a.run(ask, "b", bytes(1_000_000)))
+    with pytest.raises(KeyError, match="of the program") as caught:
+        await a.run(fail)
+    seen["note"] = "".join(caught.value.__notes__)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(a.run(forever), 0.5)
+    with pytest.raises(UserInputError, match="cannot be sent to a node"):
+        a.start(lambda: None)
+
+    reader, writer = await a.connect(b, 7)
+    writer.write(b"outside")
+    seen["connect"] = await reader.readexactly(7)
+    writer.close()
+
+    seen["ping"] = await a.ping(b, count=2)
+    seen["exec"] = await k.exec("ping", "-c", "1", "b")
+    seen["false"] = (await k.exec("false")).status
+
+    await lab.link("k-s").impair(delay="30ms", from_="k")
+    seen["impaired"] = await lab.link("k-s").state()
+    await lab.partition(["a"], ["b"])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(a.run(ask, "b"), 2)
+    await lab.heal()
+    seen["healed"] = await a.run(ask, "b")
+
+    await b.kill()
+    await asyncio.sleep(0.2)
+    seen["crashed"] = server.state
+    await b.restart()
+    seen["again"] = await a.run(ask, "b")
+    await b.pause()
+    paused = asyncio.create_task(a.run(ask, "b"))
+    assert not (await asyncio.wait([paused], timeout=1))[0]
+    await b.resume()
+    seen["resumed"] = await paused
+
+    lab.at(lab.now + 0.2, lab.link("wan").down)
+    lab.at(lab.now + 0.6, lab.link("wan").up)
+    seen["event"] = await lab.wait_until("link:carrier_updated", timeout=5, new="down")
+    with pytest.raises(LabError, match="cannot put clocks wrong"):
+        a.set_clock(offset=1)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    async def main() -> None:
+        async with Lab.open(TOPOLOGY, runs=tmp_path_factory.mktemp("runs")) as lab:
+            found["folder"] = lab.run_folder
+            await tour(lab, found)
+
+    asyncio.run(main())
+    return found
+
+
+def test_programs(seen: dict[str, Any]) -> None:
+    assert (seen["run"], seen["large"], seen["connect"]) == (b"hello", 1_000_000, b"outside")
+    assert "in fail" in seen["note"]
+
+
+def test_applications_and_commands(seen: dict[str, Any]) -> None:
+    assert seen["ping"]["received"] == 2
+    assert seen["ping"]["rtt_min"] > 20_000_000
+    assert seen["exec"].status == 0
+    assert "1 received" in seen["exec"].stdout
+    assert seen["false"] == 1
+
+
+def test_links_and_partitions(seen: dict[str, Any]) -> None:
+    ends = [side["asked"] for side in seen["impaired"]["directions"]]
+    assert ends == [{"delay": 30_000_000}, {}]
+    assert seen["healed"] == b"hello"
+    assert seen["event"]["node"] == "wan"
+
+
+def test_nodes_crash_and_pause(seen: dict[str, Any]) -> None:
+    assert seen["crashed"] == "crashed"
+    assert (seen["again"], seen["resumed"]) == (b"hello", b"hello")
+
+
+def test_nothing_is_left(seen: dict[str, Any]) -> None:
+    assert json.loads((seen["folder"] / "run.json").read_text())["outcome"] == "down"
+
+
+def test_a_script_that_fails_takes_its_lab_along(tmp_path: Path) -> None:
+    script = tmp_path / "bad.py"
+    script.write_text(f"TOPOLOGY = {TOPOLOGY.replace('name: api', 'name: bad')!r}\nasync def main(lab):\n    1 // 0\n")
+    command = [sys.executable, "-m", "lab", "run", str(script), "--runs", str(tmp_path / "runs")]
+
+    async def run(*arguments: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.PIPE)
+        _, err = await process.communicate()
+        return process.returncode, err.decode()
+
+    code, err = asyncio.run(run(*command))
+    assert code == 1
+    assert "bad.py" in err
+    assert "ZeroDivisionError" in err
+    assert "lab/api" not in err
+    assert asyncio.run(run(sys.executable, "-m", "lab", "ps", "bad"))[0] == 3
+
+
+def test_a_node_that_is_off(tmp_path: Path) -> None:
+    async def main() -> None:
+        topology = "name: off\nnodes: {a: host, b: host}\nlinks: [a -- b]\n"
+        async with Lab.open(topology, runs=tmp_path) as lab:
+            await lab.node("b").kill()
+            with pytest.raises(NodeError):
+                await lab.node("b").run(ask, "a")
+
+    asyncio.run(main())
