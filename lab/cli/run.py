@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import inspect
 import json as json_module
+import os
 import sys
 import time
 import traceback
@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+import lab
+import nodes
 from lab.api.lab import Lab, Topology
 from lab.cli.common import JsonOption, SeedOption
 from lab.cli.output import counted, print_json, print_note, print_warning
@@ -22,6 +24,9 @@ from lab.errors import LabError, UserInputError
 from nodes.errors import StackError
 
 SETTINGS = {"context_settings": {"allow_interspersed_args": True}}
+
+
+_OURS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (lab, nodes))
 
 
 class ScriptError(LabError):
@@ -69,23 +74,25 @@ def main(
     elif speed != "max":
         raise UserInputError("--speed is for virtual time", hint="add `--driver sim`")
     begun = time.monotonic()
-    lab, result = _run(module.main, topology or _topology_of(module, script), script, begun, driver=driver, **options)
+    opened, result = _run(
+        module.main, topology or _topology_of(module, script), script, begun, driver=driver, **options
+    )
     if json:
         print_json(
             {
-                "lab": lab.name,
+                "lab": opened.name,
                 "driver": driver,
-                "seed": lab.seed,
-                "run": str(lab.run_folder),
+                "seed": opened.seed,
+                "run": str(opened.run_folder),
                 "result": result,
-                "virtual_seconds": lab.now if driver == "sim" else None,
-                "left_behind": lab.left_behind,
+                "virtual_seconds": opened.now if driver == "sim" else None,
+                "left_behind": opened.left_behind,
             }
         )
         return
     if result is not None:
         print(_shown(result))
-    _conclude(lab, begun)
+    _conclude(opened, begun)
 
 
 def _run(main: Any, topology: Topology, script: Path, begun: float, **options: Any) -> tuple[Lab, Any]:
@@ -97,6 +104,8 @@ def _run(main: Any, topology: Topology, script: Path, begun: float, **options: A
         if labs:
             _print_traceback(error, script)
             _conclude(labs[0], begun)
+        if isinstance(error, StackError):  # a deadlock, for one: the script's, not the command's
+            raise ScriptError(error.message, hint=error.hint) from None
         raise
     except Exception as error:  # noqa: BLE001 (whatever a script raises)
         _print_traceback(error, script)
@@ -165,26 +174,25 @@ def _shown(result: object) -> str:
         return repr(result)
 
 
-def _conclude(lab: Lab, begun: float) -> None:
-    for each in lab.left_behind:
+def _conclude(opened: Lab, begun: float) -> None:
+    for each in opened.left_behind:
         print_warning(f"left behind: {each}")
     seconds = time.monotonic() - begun
-    if lab.driver == "sim":
-        print_note(f"{lab.now:.3f} s of virtual time in {seconds:.1f} s, seed {lab.seed}")
+    if opened.driver == "sim":
+        print_note(f"{opened.now:.3f} s of virtual time in {seconds:.1f} s, seed {opened.seed}")
     else:
-        print_note(f"{counted(len(lab.nodes), 'node')}, {seconds:.1f} s")
-    print_note(f"it recorded to {lab.run_folder}")
+        print_note(f"{counted(len(opened.nodes), 'node')}, {seconds:.1f} s")
+    print_note(f"it recorded to {opened.run_folder}")
 
 
 def _print_traceback(error: BaseException, script: Path) -> None:
-    """From the script on: what is below it is ours."""
+    """From the script on, and without our own lines in between."""
     where = str(script.resolve())
-    trace = error.__traceback__
-    inner = trace
-    while inner is not None and inner.tb_frame.f_code.co_filename != where:
-        inner = inner.tb_next
-    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+    told = traceback.TracebackException.from_exception(error)
+    frames = list(told.stack)
+    first = next((number for number, frame in enumerate(frames) if frame.filename == where), None)
+    if first is None and isinstance(error, LabError | StackError):
         return
-    if inner is None and isinstance(error, LabError | StackError):
-        return
-    traceback.print_exception(type(error), error, inner or trace)
+    theirs = [frame for frame in frames[first or 0 :] if not frame.filename.startswith(_OURS)]
+    told.stack = traceback.StackSummary.from_list(theirs or frames)
+    sys.stderr.writelines(told.format())
