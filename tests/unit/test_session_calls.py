@@ -13,6 +13,7 @@ import pytest
 
 from nodes.session.shadow import ShadowSocket, stack_socket
 from nodes.session.socket import StackSocket
+from nodes.session.stream import StreamTransport
 from nodes.units import MILLISECOND, SECOND
 from tests.unit.session_world import PairWorld
 from tests.unit.test_session_stream import Told
@@ -209,6 +210,31 @@ def test_the_transports_socket_is_not_to_be_waited_for(world: PairWorld) -> None
     world.outcome(world.a, main())
     server.close()
     world.settle(SECOND)
+
+
+def test_a_ring_before_the_transport_has_begun(world: PairWorld, talk: Talk) -> None:
+    """connection_made first, then who waits for it, then the data that was there before either."""
+    order: list[str] = []
+
+    class Ordered(Told):
+        def connection_made(self, transport: Any) -> None:
+            order.append("made")
+
+        def data_received(self, data: bytes) -> None:
+            order.append("data")
+
+    async def main() -> None:
+        waiter: asyncio.Future[None] = world.loop.create_future()
+        transport = StreamTransport(world.loop, talk.near, Ordered(), waiter)
+        talk.far.send(b"data")
+        world.pair.run(100 * MILLISECOND)  # it has arrived, and the loop has not had its turn
+        await waiter
+        order.append("waiter")
+        await asyncio.sleep(1)
+        transport.close()
+
+    world.outcome(world.a, main())
+    assert order == ["made", "waiter", "data"]
 
 
 # ----------------------------------------------------------------------------------------------------------- datagrams

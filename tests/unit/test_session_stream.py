@@ -156,31 +156,6 @@ def test_data_that_came_with_the_handshake_follows_connection_made(world: PairWo
     pair.close()
 
 
-def test_a_ring_before_connection_made(world: PairWorld) -> None:
-    order: list[str] = []
-
-    class Ordered(Told):
-        def connection_made(self, transport: Any) -> None:
-            order.append("made")
-
-        def data_received(self, data: bytes) -> None:
-            order.append("data")
-
-    pair = open_pair(world, Told(), Told())
-    sock = StackSocket(world.a)
-    world.outcome(world.a, world.loop.sock_connect(sock, ("b", 80)))
-    waiter: asyncio.Future[None] = world.loop.create_future()
-    waiter.add_done_callback(lambda future: order.append("waiter"))
-    transport = StreamTransport(world.loop, sock, Ordered(), waiter)
-    world.settle()
-    order.clear()
-    transport = StreamTransport(world.loop, sock, Ordered(), waiter)
-    pair.far.transport.write(b"data")
-    world.pair.run(100 * MILLISECOND)
-    pair.close()
-    transport.abort()
-
-
 def test_extra_info(pair: Connected) -> None:
     ask = pair.transport.get_extra_info
     assert ask("peername") == ("10.0.0.2", 80)
