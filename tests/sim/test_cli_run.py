@@ -26,10 +26,8 @@ def run(folder: Path, text: str, *options: str, driver: str = "sim") -> subproce
 
 
 def test_what_main_returns_is_printed(tmp_path: Path) -> None:
-    text = (
-        TOPOLOGY
-        + "import sys\nasync def main(lab):\n    await lab.sleep(90)\n    return {'seed': lab.seed, 'argv': sys.argv[1:]}\n"
-    )
+    body = "import sys\nasync def main(lab):\n    await lab.sleep(90)\n"
+    text = TOPOLOGY + body + "    return {'seed': lab.seed, 'argv': sys.argv[1:]}\n"
     done = run(tmp_path, text, "--seed", "4")
     assert (done.returncode, done.stdout) == (0, '{\n "seed": 4,\n "argv": []\n}\n')
     assert "90.000 s of virtual time in" in done.stderr
