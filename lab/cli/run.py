@@ -78,17 +78,7 @@ def main(
         module.main, topology or _topology_of(module, script), script, begun, driver=driver, **options
     )
     if json:
-        print_json(
-            {
-                "lab": opened.name,
-                "driver": driver,
-                "seed": opened.seed,
-                "run": str(opened.run_folder),
-                "result": result,
-                "virtual_seconds": opened.now if driver == "sim" else None,
-                "left_behind": opened.left_behind,
-            }
-        )
+        print_json(_facts(opened, result))
         return
     if result is not None:
         print(_shown(result))
@@ -172,6 +162,18 @@ def _shown(result: object) -> str:
         return json_module.dumps(result, indent=1)
     except (TypeError, ValueError):
         return repr(result)
+
+
+def _facts(opened: Lab, result: object) -> dict[str, object]:
+    return {
+        "lab": opened.name,
+        "driver": opened.driver,
+        "seed": opened.seed,
+        "run": str(opened.run_folder),
+        "result": result,
+        "virtual_seconds": opened.now if opened.driver == "sim" else None,
+        "left_behind": opened.left_behind,
+    }
 
 
 def _conclude(opened: Lab, begun: float) -> None:

@@ -143,7 +143,8 @@ class StackEventLoop(ConnectingLoop):
     def call_at(  # type: ignore[override]  # the arguments are not checked twice
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """As asyncio's, on the clock of `time`. Never early: when the callback runs, `time()` is at least `when`."""
+        """As asyncio's, on the clock of `time`. Never early: when the callback runs, `time()` is at least `when`.
+        A node's clock that is given another drift meanwhile does not move the timers that are set."""
         if when is None:
             raise TypeError("when cannot be None")
         self._check_open()

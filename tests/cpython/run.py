@@ -48,6 +48,9 @@ MODULES = (
     "test_pep492",
 )
 SECONDS = 60
+"""Of real time, after which a test is interrupted."""
+AGAIN = 5
+"""And again after so many: its clean-up may hang, too."""
 PASSED, FAILED, SKIPPED, NOT_APPLICABLE, LISTED = "passed", "failed", "skipped", "does not apply", "listed"
 
 
@@ -68,12 +71,35 @@ class Policy(asyncio.DefaultEventLoopPolicy):
 
     def __init__(self, machine: Machine) -> None:
         super().__init__()
-        self._machine = machine
+
+        class Loop(StackEventLoop):
+            def __init__(self, selector: object = None) -> None:
+                super().__init__(machine)
+                machine.loops.append(self)
+
+        self.loop_class = Loop
 
     def new_event_loop(self) -> StackEventLoop:
-        loop = StackEventLoop(self._machine)
-        self._machine.loops.append(loop)
-        return loop
+        return self.loop_class()
+
+
+@contextmanager
+def our_loops(machine: Machine) -> Iterator[None]:
+    """Whoever asks asyncio for a loop gets one of ours."""
+    policy = Policy(machine)
+    replaced: dict[str, Any] = {"SelectorEventLoop": policy.loop_class, "EventLoop": policy.loop_class}
+    # This one would attach itself to the signals of every loop.
+    replaced["SafeChildWatcher"] = getattr(asyncio, "ThreadedChildWatcher", None)
+    kept = {name: getattr(asyncio, name) for name in replaced if hasattr(asyncio, name)}
+    for name in kept:
+        setattr(asyncio, name, replaced[name])
+    asyncio.set_event_loop_policy(policy)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(asyncio, name, value)
+        asyncio.set_event_loop_policy(None)
 
 
 class Result(unittest.TestResult):
@@ -153,26 +179,15 @@ def class_fixtures(kind: Any) -> Iterator[None]:
 def run_test(test: Any, machine: Machine) -> Outcome:
     """In a network of its own."""
     machine.renew()
-    policy = Policy(machine)
-    asyncio.set_event_loop_policy(policy)
-    replaced: dict[str, Any] = {"SelectorEventLoop": lambda selector=None: policy.new_event_loop()}
-    if hasattr(asyncio, "SafeChildWatcher"):  # which would attach itself to the signals of every loop
-        replaced["SafeChildWatcher"] = asyncio.ThreadedChildWatcher
-    kept = {name: getattr(asyncio, name) for name in replaced}
-    for name, value in replaced.items():
-        setattr(asyncio, name, value)
     result = Result()
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS, AGAIN)
     try:
-        with redirect_stdout(io.StringIO()) as out, redirect_stderr(out):
+        with our_loops(machine), redirect_stdout(io.StringIO()) as out, redirect_stderr(out):
             test.run(result)
     except TookTooLongError as error:
         result.addFailure(test, (type(error), error, error.__traceback__))
     finally:
-        signal.alarm(0)
-        for name, value in kept.items():
-            setattr(asyncio, name, value)
-        asyncio.set_event_loop_policy(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     assert result.found is not None, f"{name_of(test)} has no outcome"
     found = result.found
     return found._replace(why=found.why + out.getvalue()) if found.outcome == FAILED else found
