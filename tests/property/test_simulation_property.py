@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nodes.contract import ApplicationConfig, InterfaceConfig, NodeConfig, RouteConfig, SpanningTreeConfig
@@ -103,6 +103,7 @@ class _Watch(ListTracer):
 
 
 @pytest.mark.slow
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, END), ACTIONS), max_size=12), st.integers(1, 5))
 def test_time_goes_on_and_frames_are_kept_account_of(plan: list[tuple[int, tuple[str, str, int]]], calls: int) -> None:
     tracers: list[_Watch] = []
