@@ -112,12 +112,10 @@ class Mirror(EndpointOwner):
                 mirror._note(self, datagrams=True)
 
         def connect(self: socket.socket, address: Any) -> None:
-            mirror._offer(self, address)
-            kernel_connect(self, address)
+            kernel_connect(self, mirror._offer(self, address))
 
         def connect_ex(self: socket.socket, address: Any) -> int:
-            mirror._offer(self, address)
-            return kernel_connect_ex(self, address)
+            return kernel_connect_ex(self, mirror._offer(self, address))
 
         def accept(self: socket.socket) -> tuple[socket.socket, Any]:
             while self.gettimeout() is None and _in_main_thread() and not select.select([self], [], [], 0)[0]:
@@ -154,10 +152,11 @@ class Mirror(EndpointOwner):
                     self._kernel_ports.add(port)
                 self._noted.append((weakref.ref(outside), port, datagrams))
 
-    def _offer(self, outside: socket.socket, address: Any) -> None:
-        """A kernel socket is about to connect: let there be a listener if the node has one there."""
+    def _offer(self, outside: socket.socket, address: Any) -> Any:
+        """A kernel socket is about to connect: let there be a listener if the node has one there. Returns where it is:
+        at the same port, unless another process of the machine has that."""
         if outside.family != socket.AF_INET or outside.type != socket.SOCK_STREAM or outside in self._ours:
-            return
+            return address
         host, port = address
         listening = self._listening()
         for each in [each for each in self._towards_node if each not in listening]:
@@ -165,9 +164,17 @@ class Mirror(EndpointOwner):
         if host in HOSTS and port in listening and port not in self._towards_node:
             listener = self._own()
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            kernel_bind(listener, ("127.0.0.1", port))
-            kernel_listen(listener, BACKLOG)
+            try:
+                kernel_bind(listener, ("127.0.0.1", port))
+                kernel_listen(listener, BACKLOG)
+            except OSError:
+                listener.close()
+                listener = self._own()
+                kernel_listen(listener, BACKLOG)  # at a port that is free
             self._towards_node[port] = listener
+        if host in HOSTS and port in self._towards_node:
+            return "127.0.0.1", self._towards_node[port].getsockname()[1]
+        return address
 
     def _own(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         mine = socket.socket(socket.AF_INET, kind)
