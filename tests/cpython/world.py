@@ -10,6 +10,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from nodes.contract import InterfaceConfig, NodeConfig
@@ -54,7 +55,8 @@ class Machine:
 
     @staticmethod
     def _new_network(seed: int) -> Network:
-        return Network([HOST], [], seed=seed, recorder_for=lambda config: QuietRecorder(), link_tracer=NullTracer())
+        host = replace(HOST, seed=seed)  # which its port numbers come from
+        return Network([host], [], seed=seed, recorder_for=lambda config: QuietRecorder(), link_tracer=NullTracer())
 
     def renew(self, seed: int = 1) -> None:
         """Another network, for another test."""
