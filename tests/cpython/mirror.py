@@ -62,6 +62,7 @@ class Mirror(EndpointOwner):
         self._relays: list[Relay] = []
         self._ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.rung = False
+        self._offering = threading.Lock()
 
     @property
     def busy(self) -> bool:
@@ -157,7 +158,10 @@ class Mirror(EndpointOwner):
         at the same port, unless another process of the machine has that."""
         if outside.family != socket.AF_INET or outside.type != socket.SOCK_STREAM or outside in self._ours:
             return address
-        host, port = address
+        with self._offering:  # clients in threads begin at the same time
+            return self._offered(*address)
+
+    def _offered(self, host: str, port: int) -> tuple[str, int]:
         listening = self._listening()
         for each in [each for each in self._towards_node if each not in listening]:
             self._towards_node.pop(each).close()
@@ -174,7 +178,7 @@ class Mirror(EndpointOwner):
             self._towards_node[port] = listener
         if host in HOSTS and port in self._towards_node:
             return "127.0.0.1", self._towards_node[port].getsockname()[1]
-        return address
+        return host, port
 
     def _own(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         mine = socket.socket(socket.AF_INET, kind)
