@@ -17,7 +17,6 @@ on, and `surroundings` give each node its clock and its random numbers.
 from __future__ import annotations
 
 import asyncio
-import gc
 import select
 import signal
 import sys
@@ -147,6 +146,7 @@ class Simulation:
             return
         self.closed = True
         self.watch.stop()
+        self.watch.garbage.end()
         for surroundings in self._surroundings:
             for task in self.loop.tasks_of(surroundings.session):
                 _abandon(task, surroundings.session)
@@ -272,7 +272,7 @@ class Simulation:
             raise MisuseError("the simulation is closed")
         if not self._began:
             self._began = True
-            gc.collect()  # it counts what is made: from here on it runs at the same moments every time
+            self.watch.garbage.begin()
             self.watch.start()
         self.pace.begin()
 

@@ -30,6 +30,7 @@ from weakref import WeakKeyDictionary
 from nodes.errors import StuckError
 from nodes.session.session import CURRENT
 from nodes.simulation import surroundings
+from nodes.simulation.garbage import EVERY, Garbage
 from nodes.simulation.programs import PROGRAM, Program
 from nodes.simulation.report import place_of
 from nodes.units import SECOND
@@ -68,6 +69,7 @@ class Watch:
         self.ran = now()
         """When anything ran last."""
         self.handles = 0
+        self.garbage = Garbage()
         self.tale: dict[str, int] | None = None
         """While somebody wants to know: who ran, and how often."""
         self._now = now
@@ -84,6 +86,8 @@ class Watch:
     def on_handle(self, handle: asyncio.Handle) -> None:
         """A callback is about to run."""
         self.handles += 1
+        if not self.handles % EVERY:
+            self.garbage.collect()
         now = self._now()
         self.ran = now
         context = handle._context  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 
@@ -22,10 +23,10 @@ links:
 async def store() -> None:
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         digest = hashlib.sha256()
-        while data := await reader.read(10_000):
-            digest.update(data)
-        writer.write(digest.hexdigest().encode() + b"\n")
-        writer.close()
+        with contextlib.closing(writer):
+            while data := await reader.read(10_000):
+                digest.update(data)
+            writer.write(digest.hexdigest().encode() + b"\n")
 
     server = await asyncio.start_server(take, "0.0.0.0", 9000)
     await server.serve_forever()
@@ -39,11 +40,11 @@ async def send(octets: int, attempts: int) -> tuple[int, float]:
         try:
             async with asyncio.timeout(10):
                 reader, writer = await asyncio.open_connection("b", 9000)
-                writer.write(content)
-                writer.write_eof()
-                if await reader.readline() == wanted:
-                    writer.close()
-                    return attempt, asyncio.get_running_loop().time()
+                with contextlib.closing(writer):
+                    writer.write(content)
+                    writer.write_eof()
+                    if await reader.readline() == wanted:
+                        return attempt, asyncio.get_running_loop().time()
         except OSError:
             await asyncio.sleep(random.uniform(0.5, 1.5))
     raise ConnectionError(f"{attempts} attempts")

@@ -29,13 +29,13 @@ async def member(own: str, seconds: float) -> list[tuple[float, str]]:
     believed: list[tuple[float, str]] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError):
             while line := await reader.readline():
                 heard[line.decode().strip()] = loop.time()
-        writer.close()
 
     async def beat(other: str) -> None:
         while True:
+            writer = None
             try:
                 async with asyncio.timeout(2):
                     _, writer = await asyncio.open_connection(other, PORT)
@@ -46,6 +46,9 @@ async def member(own: str, seconds: float) -> list[tuple[float, str]]:
                     await asyncio.sleep(random.uniform(0.2, 0.3))
             except OSError:
                 await asyncio.sleep(random.uniform(0.1, 0.5))
+            finally:
+                if writer is not None:
+                    writer.close()
 
     async with await asyncio.start_server(listen, "0.0.0.0", PORT):
         beats = [asyncio.create_task(beat(other)) for other in NAMES if other != own]
@@ -56,6 +59,7 @@ async def member(own: str, seconds: float) -> list[tuple[float, str]]:
             await asyncio.sleep(0.1)
         for task in beats:
             task.cancel()
+        await asyncio.wait(beats)
     return believed
 
 
