@@ -82,6 +82,7 @@ class AgentMethods:
             "program_cancel": self._cancel_program,
             "barrier": self._block,
             "follow": self._follow,
+            "flush": self._flush,
             "capture_start": self._capture_start,
             "capture_stop": self._capture_stop,
             "shutdown": self._shutdown,
@@ -245,6 +246,11 @@ class AgentMethods:
         trace = self._agent.trace
         trace.follow(request.event)
         request.on_cancel = lambda: trace.unfollow(request.event)
+
+    def _flush(self, request: Request, _: Parameters) -> None:
+        """Answer when all events so far can be read in the trace."""
+        self._agent.trace.flush()
+        request.result({})
 
     def _capture_start(self, request: Request, _: Parameters) -> None:
         request.result({"path": self._agent.start_capture()})

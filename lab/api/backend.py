@@ -6,7 +6,7 @@ Times are nanoseconds, those of `now` since the lab was up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from lab.engine.runs import Run
@@ -52,7 +52,9 @@ class Backend(Protocol):
     plan: Plan
     run: Run
     troubles: list[BaseException]
-    """What went wrong in actions that nobody waits for."""
+    """What went wrong in actions and, once the lab is closed, in programs that nobody waited for."""
+    zero: float
+    """When `now` was 0, in the time of the traces (ms)."""
 
     def now(self) -> int: ...
 
@@ -94,15 +96,22 @@ class Backend(Protocol):
 
     async def capture(self, node: str, *, start: bool) -> dict[str, Any]: ...
 
-    def flush(self) -> None:
-        """Before the traces of the run are read."""
+    def flush(self, node: str | None) -> None:
+        """Before the trace of a node, or those of all, are read."""
+        ...
+
+    async def flushed(self, node: str | None) -> None:
+        """The same, without keeping the event loop waiting."""
         ...
 
     async def close(self) -> list[str]:
         """End the lab. Returns what its programs left behind."""
         ...
 
+    def end(self, left: Sequence[str], outcome: str, reason: str) -> None:
+        """After `close`: the last files of the run are written."""
+        ...
 
-def hosts_with_addresses(plan: Plan, names: Iterable[str]) -> dict[str, list[str]]:
-    """The addresses of nodes, without their prefix lengths."""
-    return {name: [text.partition("/")[0] for text in plan.addresses_of(name)] for name in names}
+    def dispose(self) -> None:
+        """Let go of what it runs in. Not from inside that."""
+        ...

@@ -16,41 +16,42 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic_core import PydanticCustomError
+from typing import Any, TypeVar, Unpack
 
 from lab.api.backend import Action, Backend, Cancellable
 from lab.api.links import Link
 from lab.api.nodes import Node
+from lab.api.opening import (
+    Driver,
+    Options,
+    Topology,
+    Virtual,
+    check_driver,
+    plan_of,
+    reason_of,
+    settings_of,
+    simulated,
+    told_of,
+)
 from lab.api.processes import ProcessLab
-from lab.api.simulated import SimulatedLab
 from lab.api.times import nanoseconds
-from lab.drivers.sim.network import check
-from lab.engine.recorded import recorded_events
-from lab.engine.runs import Run
-from lab.errors import NodeError, UserInputError
+from lab.engine.recorded import Newest, Row, recorded_events
+from lab.errors import UserInputError
 from lab.model.errors import did_you_mean
-from lab.model.load import load, loads
-from lab.model.names import node_name
-from lab.plan.planner import make_plan
-from lab.plan.values import Plan
-from nodes.errors import StackError
 from nodes.impairment import Executor
 from nodes.units import MILLISECOND, SECOND
 
 Result = TypeVar("Result")
-Driver = Literal["netns", "sim"]
-DRIVERS: tuple[Driver, ...] = ("netns", "sim")
-Topology = str | Path | Plan
-"""The path of a file, the text of one (it has several lines), or a plan."""
-
 LOOKS = 50 * MILLISECOND
-"""How often `wait_until` looks."""
+"""How often `wait_until` looks at first."""
+
+SLOWER, SELDOM = 100, SECOND
+"""Later after each hundredth of the time that it has waited, and after a second at the latest."""
 
 
 class Lab:
@@ -77,30 +78,20 @@ class Lab:
         name: str | None = None,
         runs: str | Path | None = None,
         impair: Executor | None = None,
-        speed: float | None = None,
-        **limits: Any,
+        **virtual: Unpack[Virtual],
     ) -> AsyncIterator[Lab]:
-        """Bring a lab up, and take it down at the end. `speed` (virtual seconds per second; None: as fast as can be)
-        and `limits` (`patience`, `idle`, `turns`: nodes/simulation/simulation.py) are for virtual time.
-        Raises LabError."""
+        """Bring a lab up, and take it down at the end. Raises LabError."""
         plan, source = plan_of(topology, driver, seed=seed, name=name, impair=impair)
         folder = None if runs is None else Path(runs)
+        settings = settings_of(virtual)
         if driver == "sim":
-            simulated = _simulated(plan, source, folder, speed, limits)
-            lab = cls(simulated)
-            outcome = "failed"
-            try:
-                async with lab._whole():
-                    yield lab
-                outcome = "down"
-            finally:
-                simulated.end(lab.left_behind, outcome)
-                simulated.dispose()
-            return
-        backend = await ProcessLab.open(plan, source, driver, folder)
+            backend: Backend = simulated(plan, source, folder, settings)
+        else:
+            backend = await ProcessLab.open(plan, source, driver, folder)
         lab = cls(backend)
-        async with lab._whole():
-            yield lab
+        with lab._recorded():
+            async with lab._whole():
+                yield lab
 
     @classmethod
     def run(
@@ -110,17 +101,22 @@ class Lab:
         *,
         driver: Driver = "netns",
         told: Callable[[Lab], None] | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> Result:
         """Open a lab (`options` are those of `open`), run `main(lab)` to its end, and return what it returns. In
         virtual time `main` lives there too: `asyncio.sleep` takes no time. `told` is given the lab when it is up."""
+        if _in_a_loop():
+            raise UserInputError(
+                "Lab.run has an event loop of its own, and one runs already", hint="`async with Lab.open(...)` in it"
+            )
+        check_driver(driver)
         if driver != "sim":
             return asyncio.run(cls._run_here(main, topology, driver, told, options))
-        known = {key: options.pop(key, None) for key in ("seed", "name", "impair", "runs", "speed")}
-        plan, source = plan_of(topology, driver, seed=known["seed"], name=known["name"], impair=known["impair"])
-        folder = None if known["runs"] is None else Path(known["runs"])
-        simulated = _simulated(plan, source, folder, known["speed"], options)
-        lab = cls(simulated)
+        chosen: Any = {key: options.get(key) for key in ("seed", "name", "impair")}
+        plan, source = plan_of(topology, driver, **chosen)
+        runs = options.get("runs")
+        backend = simulated(plan, source, None if runs is None else Path(runs), settings_of(options))
+        lab = cls(backend)
         if told is not None:
             told(lab)
 
@@ -128,17 +124,8 @@ class Lab:
             async with lab._whole():
                 return await main(lab)
 
-        outcome, reason = "failed", ""
-        try:
-            result = simulated.simulation.run(whole())
-            outcome = "down"
-        except StackError as error:
-            reason = error.message
-            raise
-        finally:
-            simulated.end(lab.left_behind, outcome=outcome, reason=reason)
-            simulated.dispose()
-        return result
+        with lab._recorded():
+            return backend.simulation.run(whole())
 
     @classmethod
     async def _run_here(
@@ -147,21 +134,44 @@ class Lab:
         topology: Topology,
         driver: Driver,
         told: Callable[[Lab], None] | None,
-        options: dict[str, Any],
+        options: Options,
     ) -> Result:
         async with cls.open(topology, driver=driver, **options) as lab:
             if told is not None:
                 told(lab)
             return await main(lab)
 
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """How it ended stands in the run."""
+        outcome, reason = "failed", ""
+        try:
+            yield
+            outcome = "down"
+        except BaseException as error:
+            reason = reason_of(error)
+            raise
+        finally:
+            self._backend.end(self.left_behind, outcome, reason)
+            self._backend.dispose()
+
     @asynccontextmanager
     async def _whole(self) -> AsyncIterator[Lab]:
+        """What went wrong unheard is raised at the end; where the script itself failed, it is a note to that."""
+        troubles = self._backend.troubles
         try:
             yield self
-        finally:
+        except BaseException as error:
             self.left_behind = await self._backend.close()
-        for trouble in self._backend.troubles:
-            raise trouble
+            for trouble in troubles:
+                if trouble is not error:
+                    error.add_note(f"Besides: {told_of(trouble)}")
+            raise
+        self.left_behind = await self._backend.close()
+        if troubles:
+            for trouble in troubles[1:]:
+                troubles[0].add_note(f"Besides: {told_of(trouble)}")
+            raise troubles[0]
 
     # ------------------------------------------------------------------------------------------------------- what it is
 
@@ -233,107 +243,104 @@ class Lab:
         self, condition: Callable[[], Any] | str, *, timeout: str | float = 10, node: str | None = None, **fields: Any
     ) -> Any:
         """Until a function (or coroutine function) returns something true, or an event of this name (`tcp:*`) and with
-        these fields has happened: what it returned, or the event. Raises TimeoutError."""
-        give_up = self._backend.now() + nanoseconds(timeout)
+        these fields has happened, now or before: what it returned, or the event. Raises TimeoutError."""
+        look = self._event_like(condition, node, fields) if isinstance(condition, str) else condition
+        begin, limit = self._backend.now(), nanoseconds(timeout)
         while True:
-            if isinstance(condition, str):
-                found: Any = next(iter(self.events(node=node, name=condition, **fields)), None)
-            else:
-                found = condition()
-                if inspect.isawaitable(found):
-                    found = await found
+            found = look()
+            if inspect.isawaitable(found):
+                found = await found
             if found:
                 return found
-            if self._backend.now() >= give_up:
-                raise TimeoutError(f"{condition} did not come true within {timeout}")
-            await self._backend.sleep(LOOKS)
+            waited = self._backend.now() - begin
+            if waited >= limit:
+                raise TimeoutError(f"{_name_of(condition)} did not come true within {timeout}")
+            pause = max(LOOKS, min(waited // SLOWER, SELDOM))
+            await self._backend.sleep(min(pause, limit - waited))
+
+    def _event_like(self, name: str, node: str | None, fields: Mapping[str, Any]) -> Callable[[], Any]:
+        newest = Newest(self._backend.run, None if node is None else [node])
+
+        async def look() -> dict[str, Any] | None:
+            await self._backend.flushed(node)
+            return next((self._event(row) for row in newest.read() if _is_like(row, name, fields)), None)
+
+        return look
 
     # -------------------------------------------------------------------------------------------------------- the whole
 
     async def partition(self, *groups: Iterable[str | Node]) -> None:
         """Cut the network into groups of nodes that do not hear each other, whatever links there are; nodes in no group
         hear all. Another partition takes the place of the one before."""
-        names = [[each.name if isinstance(each, Node) else self.node(each).name for each in group] for group in groups]
+        parts = [[self.node(each.name if isinstance(each, Node) else each) for each in group] for group in groups]
         blocked: dict[str, list[str]] = {name: [] for name in self._nodes}
-        for group in names:
-            others = [name for other in names if other is not group for name in other]
-            if shared := set(group) & set(others):
-                raise UserInputError(f"{', '.join(sorted(shared))}: in two groups of a partition")
-            for name in group:
-                blocked[name] = [address for other in others for address in self.node(other).addresses]
+        for part in parts:
+            others = [node for other in parts if other is not part for node in other]
+            for node in part:
+                self._check_parted(node, others)
+                if node.stack != "kernel":  # it is parted by what the others do
+                    blocked[node.name] = [address for other in others for address in other.addresses]
         await self._block(blocked)
+
+    @staticmethod
+    def _check_parted(node: Node, others: Iterable[Node]) -> None:
+        if not node.addresses:
+            raise UserInputError(
+                f"{node.name} is a {node.kind}: it has no address to be parted by", hint="take its links down"
+            )
+        for other in others:
+            if other.name == node.name:
+                raise UserInputError(f"{node.name}: in two groups of a partition")
+            if node.stack == other.stack == "kernel":
+                raise UserInputError(
+                    f"{node.name} and {other.name} cannot be parted: both have the kernel's stack",
+                    hint="take a link down",
+                )
 
     async def heal(self) -> None:
         """All hear each other again."""
         await self._block({name: [] for name in self._nodes})
 
     async def _block(self, blocked: Mapping[str, list[str]]) -> None:
-        for name, addresses in blocked.items():
-            before = self._blocked.get(name, [])
-            if addresses != before:
-                await self._backend.block(name, addresses)
-                self._blocked[name] = addresses
+        changed = {name: addresses for name, addresses in blocked.items() if addresses != self._blocked.get(name, [])}
+        self._blocked |= changed
+        await asyncio.gather(*(self._backend.block(name, addresses) for name, addresses in changed.items()))
 
     def events(
-        self, node: str | None = None, name: str | None = None, since: str | float = 0, **fields: Any
+        self, node: str | None = None, name: str | None = None, since: str | float | None = None, **fields: Any
     ) -> list[dict[str, Any]]:
-        """What has happened so far, in the order of time: `{"time": ms, "node": ..., "name": ..., "data": {...}}`, as
-        `lab events --json`. Of a node or link, named like `tcp:*`, since a time, with these values in `data`."""
-        self._backend.flush()
-        begin = nanoseconds(since) / MILLISECOND
-        return [
-            {"node": where, **record}
-            for time, where, record in recorded_events(self._backend.run, None if node is None else [node])
-            if time >= begin
-            and (name is None or fnmatch.fnmatch(record["name"], name))
-            and all(record["data"].get(key) == value for key, value in fields.items())
-        ]
+        """What has happened so far, in the order of time: `{"time": ms, "node": ..., "name": ..., "data": {...}}`. Of
+        a node or link, named like `tcp:*`, since a time, with these values in `data`. Times are those of `now`; what
+        happened while the lab came up was before 0."""
+        begin = nanoseconds(since) / MILLISECOND if since is not None else -math.inf
+        self._backend.flush(node)
+        rows = recorded_events(self._backend.run, None if node is None else [node])
+        found = (self._event(row) for row in rows if _is_like(row, name, fields))
+        return [event for event in found if event["time"] >= begin]
+
+    def _event(self, row: Row) -> dict[str, Any]:
+        time, where, record = row
+        return {"node": where, **record, "time": round(time - self._backend.zero, 6)}
+
+
+def _is_like(row: Row, name: str | None, fields: Mapping[str, Any]) -> bool:
+    record = row[2]
+    if name is not None and not fnmatch.fnmatchcase(record["name"], name):
+        return False
+    return all(key in record["data"] and record["data"][key] == value for key, value in fields.items())
 
 
 def _names_by_ends(link: Link) -> set[str]:
     return {f"{a}{dash}{b}" for a, b in (link.ends, link.ends[::-1]) for dash in ("-", "--")}
 
 
-def plan_of(
-    topology: Topology,
-    driver: str,
-    *,
-    seed: int | None = None,
-    name: str | None = None,
-    impair: Executor | None = None,
-) -> tuple[Plan, str]:
-    """The plan and the text that it was made from. Raises UserInputError."""
-    if driver not in DRIVERS:
-        raise UserInputError(f"there is no driver {driver!r}", hint=f"there are {', '.join(DRIVERS)}")
-    if isinstance(topology, Plan):
-        if (seed, name, impair) != (None, None, None):
-            raise UserInputError("a plan has its seed, name and executors already")
-        return topology, topology.source
-    if isinstance(topology, str) and "\n" in topology:
-        source, model = topology, loads(topology)
-    else:
-        model = load(topology)
-        source = Path(topology).read_text(encoding="utf-8")
-    if name is not None:
-        try:
-            model = model.model_copy(update={"name": node_name(name)})
-        except PydanticCustomError as error:
-            raise UserInputError(error.message()) from None
-    return make_plan(model, seed, impair), source
-
-
-def _simulated(
-    plan: Plan, source: str, runs: Path | None, speed: float | None, limits: Mapping[str, Any]
-) -> SimulatedLab:
-    if speed is not None and speed <= 0:
-        raise UserInputError(f"a speed of {speed}", hint="0.1 is slow motion, 1 real time, None as fast as can be")
-    check(plan)
-    run = Run.create(plan, driver="sim", source=source, parent=runs)
+def _in_a_loop() -> bool:
     try:
-        return SimulatedLab(plan, run, speed=speed, **limits)
-    except StackError as error:
-        run.finish("failed", reason=error.message)
-        raise NodeError(error.message, hint=error.hint) from error
-    except BaseException:
-        run.finish("failed")
-        raise
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _name_of(condition: object) -> str:
+    return condition if isinstance(condition, str) else getattr(condition, "__qualname__", repr(condition))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.api.backend import Backend, Exited, Function, Program
 from lab.api.times import nanoseconds
-from lab.errors import UserInputError
+from lab.errors import NodeError, UserInputError
 from nodes.contract import NodeConfig
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ class Node:
         return self._config.kind
 
     @property
+    def stack(self) -> str:
+        """Whose it has: layerlab, kernel."""
+        return self._config.stack
+
+    @property
     def address(self) -> str:
         """Its first IPv4 address. Raises UserInputError for one that has none."""
         found = self._backend.plan.address_of(self.name)
@@ -59,6 +64,7 @@ class Node:
         stops waiting cancels it.
 
         With processes the function must be at the top level of a file, and what goes in and out must be picklable."""
+        self._must_run_programs()
         program = self._backend.start(self.name, function, args, keywords, restart=False)
         try:
             return await program.wait()  # type: ignore[no-any-return]
@@ -67,17 +73,22 @@ class Node:
             raise
 
     def start(self, function: Function, *args: Any, restart: bool = False, **keywords: Any) -> Program:
-        """The same, in the background. `restart`: again, from its beginning, whenever the node comes back."""
+        """The same, in the background. `restart`: again, from its beginning, whenever the node comes back. What it
+        raises is raised at the end of the lab, where nobody has waited for it."""
+        self._must_run_programs()
         return self._backend.start(self.name, function, args, keywords, restart=restart)
 
     async def connect(self, host: str | Node, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A TCP connection of the node, for the script outside to read and write. Raises OSError in virtual time, and
-        NodeError with processes, where it cannot be made."""
+        """A TCP connection of the node, for the script outside to read and write. Raises the OSError that
+        `asyncio.open_connection` would raise in the node."""
+        self._must_run_programs()
         return await self._backend.connect(self.name, host.name if isinstance(host, Node) else host, port)
 
     async def exec(self, *command: str, timeout: float | None = None) -> Exited:
         """Run a Linux command in the node's network namespace: status, stdout, stderr. Raises UserInputError where the
         driver cannot, TimeoutError after `timeout` s."""
+        if not command:
+            raise UserInputError("no command given", hint='`await node.exec("ip", "address")`')
         return await self._backend.exec(self.name, command, timeout)
 
     async def application(self, kind: str, **options: Any) -> dict[str, Any]:
@@ -91,7 +102,9 @@ class Node:
 
     async def state(self) -> dict[str, Any]:
         """All that it knows of itself, as `lab state --json`."""
-        return await self._backend.state(self.name)
+        state = await self._backend.state(self.name)
+        device: dict[str, Any] = state.pop("device", {})
+        return state | device
 
     async def kill(self) -> None:
         """Let it crash: what it knew is lost, its neighbors see no carrier."""
@@ -108,6 +121,11 @@ class Node:
     async def resume(self) -> None:
         """Let it go on."""
         await self._backend.resume(self.name)
+
+    def _must_run_programs(self) -> None:
+        if self.kind not in ("host", "router") or self.stack != "layerlab":
+            what = f"has the {self.stack}'s stack" if self.kind in ("host", "router") else f"is a {self.kind}"
+            raise NodeError(f"{self.name} {what}: no programs run in it", hint="hosts and routers with our stack do")
 
     def set_clock(self, *, offset: str | float | None = None, drift_ppm: float | None = None) -> None:
         """Put the clock that its programs see wrong: by `offset` (s, or with a unit: "-3s"), and gaining `drift_ppm`

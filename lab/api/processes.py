@@ -1,127 +1,47 @@
 """A lab of processes, in real time: its supervisor and its agents, asked over their control sockets.
 
-The script has an event loop of its own, and what it asks of the lab waits in threads: one connection for each question,
-so that any number of programs can be waited for at once. A user's coroutine function runs inside the node's agent
-(lab/engine/program_calls.py tells how it gets there).
+The script has an event loop of its own, which also waits for what it asks of the lab (lab/api/channel.py). Building and
+ending a lab, and reading what it recorded, are the command line's own blocking functions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import inspect
+import ipaddress
 import socket
-import sys
-import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lab.api.backend import Action, Cancellable, Exited, Function
-from lab.engine.client import AgentClient, LabClient
+from lab.api.channel import Answer, Door, Heard
+from lab.api.process_programs import ProcessProgram, heard
+from lab.engine import registry
+from lab.engine.client import LabClient, agent_error, supervisor_error
 from lab.engine.launch import bring_down, bring_up, own_python
-from lab.engine.program_calls import outcome, program_params
+from lab.engine.links_trace import FOLDER
+from lab.engine.program_calls import program_params
+from lab.engine.recorded import epoch_of
 from lab.engine.runs import Run
 from lab.errors import LabError, NodeError, UserInputError
 from lab.plan.values import Plan
 from nodes import impairment as values
 from nodes.impairment import Direction, Patch
-from nodes.units import SECOND
+from nodes.io.control import ControlError
+from nodes.units import MILLISECOND, SECOND
 
-Result = TypeVar("Result")
+ANSWER = 30.0
+"""Seconds for an answer that is given at once: a node that computes, or a machine that is busy, may need some."""
 
-THREADS = 512
-"""Questions that may wait for their answers at once."""
+FAREWELL = 2.0
+"""Seconds that cancelled programs have at the end, to close their connections."""
 
-RUN_TIME = 10 * 365 * 86_400.0
-"""Seconds that an application may take: as long as it likes."""
-
-
-class ProcessProgram:
-    def __init__(self, lab: ProcessLab, node: str, params: dict[str, Any], *, restart: bool) -> None:
-        self.node = node
-        self.name = str(params["name"])
-        self.number: int | None = None
-        self.crashed = False
-        self._lab = lab
-        self._params = params
-        self._restart = restart
-        self._cancelled = False
-        self._state = "running"
-        self._task = asyncio.get_running_loop().create_task(self._live(), name=f"{self.name} in {node}")
-        self._task.add_done_callback(_heard)
-
-    @property
-    def state(self) -> str:
-        return self._state
-
-    async def wait(self) -> Any:
-        """Until it ends: its result, or what it raised."""
-        return await asyncio.shield(self._task)
-
-    async def wait_or_cancel(self) -> Any:
-        """As `wait`; whoever gives up waiting cancels it."""
-        try:
-            return await self.wait()
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
-
-    def cancel(self) -> None:
-        """Harmless where it has ended."""
-        self._cancelled = True
-        if self.number is not None and self._state == "running":
-            self._lab.spawn(self._lab.ask(self.node, "program_cancel", program=self.number))
-
-    async def _live(self) -> Any:
-        """Through all lives of its node, where it is to be started again in each."""
-        while True:
-            try:
-                result = await self._lab.thread(self._run)
-            except asyncio.CancelledError:
-                self._state = "cancelled"
-                raise
-            except NodeError as error:
-                if not await self._lab.node_ended(self.node):
-                    self._state = "failed"
-                    raise
-                self._state = "crashed"
-                if not self._restart or self._cancelled:
-                    raise NodeError(f"{self.node} crashed, and {self.name} with it") from error
-                self.number = None
-                await self._lab.node_is_back(self.node)
-                self._state = "running"
-            except BaseException:
-                self._state = "failed"
-                raise
-            else:
-                self._state = "done"
-                return result
-
-    def _run(self) -> Any:
-        params = dict(self._params)
-        pickled = params.pop("call_bytes", None)
-        with contextlib.ExitStack() as stack:
-            if pickled is not None:
-                file = stack.enter_context(tempfile.NamedTemporaryFile(dir=self._lab.run.folder))
-                file.write(pickled)
-                file.flush()
-                params["call_file"] = file.name
-            agent = self._lab.agent(self.node)
-            stack.callback(agent.close)
-            return outcome(*agent.program(params, self._show))
-
-    def _show(self, event: dict[str, Any]) -> None:
-        if "program" in event:
-            self.number = int(event["program"])
-            if self._cancelled:
-                self._lab.from_thread(self.cancel)
-        elif "stream" in event:
-            stream = sys.stderr if event["stream"] == "stderr" else sys.stdout
-            stream.write(event["text"])
-            stream.flush()
+_ON = ("running", "paused")
 
 
 class ProcessLab:
@@ -134,19 +54,41 @@ class ProcessLab:
         self.troubles: list[BaseException] = []
         self._loop = asyncio.get_running_loop()
         self._begun = time.monotonic_ns()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"lab {plan.lab}")
+        self.zero = (time.time_ns() - epoch_of(run.folder / FOLDER / "trace.sqlog")) / MILLISECOND
+        self._supervisor = Door(self._to_supervisor)
+        self._agents: dict[str, Door] = {}
         self._programs: list[ProcessProgram] = []
+        self._timers: list[asyncio.TimerHandle] = []
         self._spawned: set[asyncio.Task[Any]] = set()
         self._blocked: dict[str, list[str]] = {}
-        self._back: dict[str, asyncio.Event] = {}
+        self._off: set[str] = set()
+        self._lives: dict[str, int] = {}
 
     @classmethod
     async def open(cls, plan: Plan, source: str, driver: str, runs: Path | None) -> ProcessLab:
-        """Bring it up. Raises the LabError that made it fail; then everything is undone."""
-        run = await asyncio.to_thread(bring_up, plan, source, lambda *_: None, driver=driver, runs=runs)
+        """Bring it up. Raises the LabError that made it fail; then, and when cancelled, everything is undone."""
+        unwanted = threading.Event()
+
+        def bring() -> tuple[Run, bool]:
+            run = bring_up(plan, source, lambda *_: None, driver=driver, runs=runs)
+            undone = unwanted.is_set()
+            if undone:  # here, because after a second Ctrl-C nobody waits for this thread
+                bring_down(plan.lab)
+            return run, undone
+
+        coming = asyncio.ensure_future(asyncio.to_thread(bring))
+        try:
+            run, _ = await asyncio.shield(coming)
+        except asyncio.CancelledError:
+            unwanted.set()
+            with contextlib.suppress(LabError):  # it did not come up: all the better
+                _, undone = await coming
+                if not undone:
+                    await asyncio.to_thread(bring_down, plan.lab)
+            raise
         return cls(plan, run, driver)
 
-    # Of the surface of backends
+    # ------------------------------------------------------------------------------------------------------------ time
 
     def now(self) -> int:
         return time.monotonic_ns() - self._begun
@@ -156,24 +98,47 @@ class ProcessLab:
 
     def at(self, instant: int, action: Action) -> Cancellable:
         delay = max(instant - self.now(), 0) / SECOND
-        return self._loop.call_later(delay, self._act, action)
+        handle = self._loop.call_later(delay, self._act, action)
+        self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()] + [handle]
+        return handle
+
+    def _act(self, action: Action) -> None:
+        try:
+            result = action()
+        except Exception as error:  # noqa: BLE001 (a script's)
+            self.troubles.append(error)
+            return
+        if inspect.isawaitable(result):
+            self.spawn(self._watched(result))
+
+    async def _watched(self, awaitable: Any) -> None:
+        try:
+            await awaitable
+        except Exception as error:  # noqa: BLE001 (a script's)
+            self.troubles.append(error)
+
+    # ----------------------------------------------------------------------------------------------------------- nodes
 
     def start(
         self, node: str, function: Function, arguments: Sequence[Any], keywords: Mapping[str, Any], *, restart: bool
     ) -> ProcessProgram:
+        if node in self._off and self._status_now()[node] not in _ON:
+            raise NodeError(f"{node} is off", hint="restart it first")
         program = ProcessProgram(self, node, program_params(function, arguments, keywords), restart=restart)
         self._programs.append(program)
         return program
 
     async def connect(self, node: str, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        def ask() -> socket.socket:
-            agent = self.agent(node)
-            try:
-                return agent.connect(host, port)[0]
-            finally:
-                agent.close()
-
-        link = await self.thread(ask)
+        if host not in self.plan.by_name[node].hosts and not _is_address(host):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        try:
+            answer = await self._agent(node).ask("connect", {"to": host, "to_port": port})
+        except ControlError as error:
+            number = getattr(errno, error.code, None)
+            if isinstance(number, int):
+                raise OSError(number, error.message) from None
+            raise agent_error(node, error) from error
+        link = socket.socket(fileno=answer.fds[0])
         link.setblocking(False)
         return await asyncio.open_unix_connection(sock=link)
 
@@ -193,31 +158,41 @@ class ProcessLab:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        assert process.returncode is not None
-        return Exited(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+        return Exited(await process.wait(), out.decode(errors="replace"), err.decode(errors="replace"))
 
     async def application(self, node: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        return await self.ask(node, "run", within=RUN_TIME, application=kind, options=dict(options))
+        return await self._ask(node, "run", {"application": kind, "options": dict(options)}, within=None)
 
     async def state(self, node: str) -> dict[str, Any]:
-        return await self.ask(node, "state")
+        """Of a kernel's node also what the kernel says."""
+        config = self.plan.by_name[node]
+        found = {} if config.is_bridge else await self._ask(node, "state")
+        if config.stack == "kernel":
+            found |= await self._supervise("node_state", node=node)
+        return found
 
     async def kill(self, node: str) -> None:
-        await self._supervisor(lambda client: client.stop(node, kill=True))
+        was_off = node in self._off
+        self._off.add(node)  # its programs hear of it at once
+        try:
+            await self._supervise("stop", node=node, kill=True)
+        except LabError:
+            if not was_off:
+                self._off.discard(node)
+            raise
 
     async def restart(self, node: str) -> None:
-        await self._supervisor(lambda client: client.start(node))
+        await self._supervise("start", node=node)
+        self._off.discard(node)
+        self._lives[node] = self.life(node) + 1
         if self._blocked.get(node):
-            await self.ask(node, "barrier", addresses=self._blocked[node])
-        event = self._back.pop(node, None)
-        if event is not None:
-            event.set()
+            await self._ask(node, "barrier", {"addresses": self._blocked[node]})
 
     async def pause(self, node: str) -> None:
-        await self._supervisor(lambda client: client.pause(node))
+        await self._supervise("pause", node=node)
 
     async def resume(self, node: str) -> None:
-        await self._supervisor(lambda client: client.resume(node))
+        await self._supervise("resume", node=node)
 
     def set_clock(self, node: str, offset: int | None, drift_ppb: int | None) -> None:  # noqa: ARG002
         raise UserInputError(
@@ -227,113 +202,180 @@ class ProcessLab:
 
     async def block(self, node: str, addresses: Sequence[str]) -> None:
         self._blocked[node] = list(addresses)
-        states = await self._supervisor(lambda client: client.nodes())
-        if states[node].state == "running":
-            await self.ask(node, "barrier", addresses=list(addresses))
+        if (await self._status())[node] in _ON:
+            await self._ask(node, "barrier", {"addresses": list(addresses)})
+
+    async def capture(self, node: str, *, start: bool) -> dict[str, Any]:
+        return await self._ask(node, "capture_start" if start else "capture_stop")
+
+    # ----------------------------------------------------------------------------------------------------------- links
 
     async def impair(self, link: str, patch: Patch, directions: Sequence[Direction], *, replace: bool) -> None:
         encoded = values.encode_patch(patch)
-        await self._supervisor(lambda client: client.impair(link, encoded, directions=directions, replace=replace))
+        await self._supervise("impair", link=link, patch=encoded, directions=list(directions), replace=replace)
 
     async def set_link(self, link: str, *, up: bool | None = None, mtu: int | None = None) -> None:
-        await self._supervisor(lambda client: client.set_link(link, up=up, mtu=mtu))
+        await self._supervise("link", link=link, up=up, mtu=mtu)
 
     async def flap(self, link: str, down: int, every: int, times: int) -> None:
-        await self._supervisor(lambda client: client.flap_link(link, down=down, every=every, times=times))
+        await self._supervise("flap", link=link, down=down, every=every, times=times)
 
     async def link_state(self, link: str) -> dict[str, Any]:
-        told = await self._supervisor(lambda client: client.links([link]))
-        return dict(told["links"][link])
+        return dict((await self._supervise("links", links=[link]))["links"][link])
 
-    async def capture(self, node: str, *, start: bool) -> dict[str, Any]:
-        return await self.ask(node, "capture_start" if start else "capture_stop")
+    # ---------------------------------------------------------------------------------------------------------- events
 
-    def flush(self) -> None:
-        """Agents do so every second; what is newer may be missing."""
-
-    async def close(self) -> list[str]:
-        """End all programs, and the lab."""
-        running = [program for program in self._programs if program.state == "running"]
-        for program in running:
-            program.cancel()
+    def flush(self, node: str | None) -> None:
+        client = LabClient(self.plan.lab)
         try:
-            await self.thread(lambda: bring_down(self.plan.lab))
+            client.flush()
+            for each in self._that_record({name: row.state for name, row in client.nodes().items()}, node):
+                with contextlib.suppress(NodeError), client.agent(each) as agent:  # one that died has flushed nothing
+                    agent.call("flush")
         finally:
-            for task in [*self._spawned, *(program._task for program in self._programs)]:
-                task.cancel()
-            self._threads.shutdown(wait=False, cancel_futures=True)
-        return []
+            client.close()
 
-    # For programs, and inside
+    async def flushed(self, node: str | None) -> None:
+        await self._supervise("flush")
+        names = self._that_record(await self._status(), node)
+        for result in await asyncio.gather(*(self._ask(each, "flush") for each in names), return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, NodeError):
+                raise result
 
-    async def thread(self, call: Callable[[], Result]) -> Result:
-        return await self._loop.run_in_executor(self._threads, call)
+    def _that_record(self, states: Mapping[str, str], node: str | None) -> list[str]:
+        """Nodes that could answer, and may have something new."""
+        return [
+            each.name
+            for each in self.plan.nodes
+            if node in (None, each.name) and states[each.name] == "running" and not each.is_bridge
+        ]
 
-    def from_thread(self, call: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(call)
+    # ---------------------------------------------------------------------------------------------------- its programs
+
+    def life(self, node: str) -> int:
+        return self._lives.get(node, 0)
+
+    async def has_ended(self, node: str, life: int) -> bool:
+        if node in self._off or self.life(node) != life:
+            return True
+        return (await self._status())[node] not in _ON
+
+    async def is_on(self, node: str) -> bool:
+        """Also after somebody else has switched it on again."""
+        if (await self._status())[node] not in _ON:
+            return False
+        self._off.discard(node)
+        return True
+
+    async def ask_agent(self, node: str, method: str, params: Mapping[str, Any], heard: Heard | None) -> Answer:
+        return await self._agent(node).ask(method, params, heard=heard)
 
     def spawn(self, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
-        task.add_done_callback(_heard)
+        task.add_done_callback(heard)
 
-    def agent(self, node: str) -> AgentClient:
-        """A connection to a node's agent, in the calling thread."""
+    # --------------------------------------------------------------------------------------------------------- the end
+
+    async def close(self) -> list[str]:
+        """End what the script began, and the lab."""
+        for timer in self._timers:
+            timer.cancel()
+        for task in list(self._spawned):
+            task.cancel()
+        running = [program for program in self._programs if program.state == "running"]
+        try:
+            left = await self._left_behind({program.node for program in running})
+            for program in self._programs:
+                program.cancel()
+            if running:
+                await asyncio.wait([program.ended for program in running], timeout=FAREWELL)
+            self._blame()
+        finally:
+            await asyncio.to_thread(bring_down, self.plan.lab)
+            for door in [self._supervisor, *self._agents.values()]:
+                door.close()
+            for future in [*self._spawned, *(program.ended for program in self._programs)]:
+                future.cancel()
+        return left
+
+    def end(self, left: Sequence[str], outcome: str, reason: str) -> None:
+        """Add to what the supervisor has written when it went down."""
+        if self.run.facts()["outcome"] == "down":
+            self.run.finish(outcome, left_behind=list(left), **({"reason": reason} if reason else {}))
+
+    def dispose(self) -> None:
+        """Nothing is left after `close`."""
+
+    async def _left_behind(self, busy: set[str]) -> list[str]:
+        """Tasks of nodes in which programs ran and none does any more."""
+        found = []
+        states = await self._status()
+        for node in self.plan.nodes:
+            used = any(program.node == node.name for program in self._programs)
+            if not used or node.name in busy or states[node.name] != "running":
+                continue
+            with contextlib.suppress(NodeError):  # it dies in this moment, and leaves nothing
+                for task in (await self._ask(node.name, "programs"))["tasks"]:
+                    where = task["place"] or task["coroutine"]
+                    found.append(f"{node.name}: a task: {task['task']}, {where}, waits for {task['waits_for']}")
+        return found
+
+    def _blame(self) -> None:
+        """Programs that failed, and nobody heard of it."""
+        for program in self._programs:
+            failure = program.failure
+            if failure is not None and not program.awaited:
+                failure.add_note(f"The program {program.name} in {program.node}, for which nobody waited.")
+                self.troubles.append(failure)
+
+    # ---------------------------------------------------------------------------------------------------------- asking
+
+    def _agent(self, node: str) -> Door:
+        if node not in self._agents:
+            self._agents[node] = Door(lambda: self._to_agent(node))
+        return self._agents[node]
+
+    async def _to_supervisor(self) -> socket.socket:
+        return registry.connect(self.plan.lab)
+
+    async def _to_agent(self, node: str) -> socket.socket:
+        try:
+            answer = await self._supervisor.ask("connect", {"node": node}, within=ANSWER)
+        except ControlError as error:
+            raise supervisor_error(self.plan.lab, error) from error
+        return socket.socket(fileno=answer.fds[0])
+
+    async def _ask(
+        self, node: str, method: str, params: Mapping[str, Any] | None = None, within: float | None = ANSWER
+    ) -> dict[str, Any]:
+        try:
+            return (await self._agent(node).ask(method, params, within=within)).result
+        except ControlError as error:
+            raise agent_error(node, error) from error
+
+    async def _supervise(self, method: str, **params: Any) -> dict[str, Any]:
+        try:
+            return (await self._supervisor.ask(method, params, within=ANSWER)).result
+        except ControlError as error:
+            raise supervisor_error(self.plan.lab, error) from error
+
+    async def _status(self) -> dict[str, str]:
+        """The state of each node."""
+        return {row["name"]: row["state"] for row in (await self._supervise("status"))["nodes"]}
+
+    def _status_now(self) -> dict[str, str]:
         client = LabClient(self.plan.lab)
         try:
-            return client.open_agent(node)
+            return {name: row.state for name, row in client.nodes().items()}
         finally:
             client.close()
 
-    async def ask(self, node: str, method: str, /, within: float = 30.0, **params: Any) -> dict[str, Any]:
-        def call() -> dict[str, Any]:
-            agent = self.agent(node)
-            try:
-                return agent.call(method, within=within, **params)
-            finally:
-                agent.close()
 
-        return await self.thread(call)
-
-    async def node_ended(self, node: str) -> bool:
-        """Whether a node that does not answer was stopped, or died."""
-        try:
-            states = await self._supervisor(lambda client: client.nodes())
-        except LabError:
-            return True
-        return states[node].state in ("stopped", "dead") or node in self._back
-
-    async def node_is_back(self, node: str) -> None:
-        await self._back.setdefault(node, asyncio.Event()).wait()
-
-    async def _supervisor(self, ask: Callable[[LabClient], Result]) -> Result:
-        def call() -> Result:
-            client = LabClient(self.plan.lab)
-            try:
-                return ask(client)
-            finally:
-                client.close()
-
-        return await self.thread(call)
-
-    def _act(self, action: Action) -> None:
-        try:
-            result = action()
-        except Exception as error:  # noqa: BLE001 (a script's)
-            self.troubles.append(error)
-            return
-        if inspect.isawaitable(result):
-            self.spawn(self._watched(result))
-
-    async def _watched(self, awaitable: Any) -> None:
-        try:
-            await awaitable
-        except Exception as error:  # noqa: BLE001 (a script's)
-            self.troubles.append(error)
-
-
-def _heard(task: asyncio.Task[Any]) -> None:
-    """What nobody waited for must not be told by the garbage collector."""
-    if not task.cancelled():
-        task.exception()
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lab.errors import UserInputError
 from nodes.quantities import parse_duration
 from nodes.units import SECOND
@@ -15,6 +17,8 @@ def nanoseconds(time: str | float, *, signed: bool = False) -> int:
             return sign * parse_duration(text)
         except ValueError as error:
             raise UserInputError(f"{time!r} is no time: {error}", hint='write "200ms" or 0.2') from None
+    if not math.isfinite(time):
+        raise UserInputError(f"{time} s is no time")
     if time < 0 and not signed:
         raise UserInputError(f"{time} s is no time", hint="nothing happens before now")
     return round(time * SECOND)

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import json as json_module
 import os
+import re
 import sys
 import time
 import traceback
@@ -17,7 +18,8 @@ import typer
 
 import lab
 import nodes
-from lab.api.lab import Lab, Topology
+from lab.api.lab import Lab
+from lab.api.opening import Topology
 from lab.cli.common import JsonOption, SeedOption
 from lab.cli.output import counted, print_json, print_note, print_warning
 from lab.errors import LabError, UserInputError
@@ -113,7 +115,9 @@ def load_script(path: Path, arguments: list[str]) -> ModuleType:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     sys.argv = [str(path), *arguments]
-    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"script_{abs(hash(path.stem))}"
+    name = path.stem
+    if not name.isidentifier() or name in sys.modules:
+        name = "script_" + re.sub(r"\W", "_", name)
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise UserInputError(f"{path}: not a Python file", hint="its name ends with .py")
@@ -158,10 +162,15 @@ def _topology_of(module: ModuleType, script: Path) -> Topology:
 
 
 def _shown(result: object) -> str:
+    return json_module.dumps(result, indent=1) if _is_json(result) else repr(result)
+
+
+def _is_json(result: object) -> bool:
     try:
-        return json_module.dumps(result, indent=1)
+        json_module.dumps(result)
     except (TypeError, ValueError):
-        return repr(result)
+        return False
+    return True
 
 
 def _facts(opened: Lab, result: object) -> dict[str, object]:
@@ -170,7 +179,7 @@ def _facts(opened: Lab, result: object) -> dict[str, object]:
         "driver": opened.driver,
         "seed": opened.seed,
         "run": str(opened.run_folder),
-        "result": result,
+        "result": result if _is_json(result) else repr(result),
         "virtual_seconds": opened.now if opened.driver == "sim" else None,
         "left_behind": opened.left_behind,
     }

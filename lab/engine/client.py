@@ -32,6 +32,20 @@ _BY_AGENT_CODE: dict[str, type[LabError]] = {
 }
 
 
+def supervisor_error(lab: str, error: ControlError) -> LabError:
+    """What a person is told of an error of the supervisor's."""
+    if error.code in _BY_CODE:
+        return _BY_CODE[error.code](error.message, hint=error.hint)
+    return DriverError(f"the supervisor of lab {lab!r}: {error.message}", hint=error.hint)
+
+
+def agent_error(node: str, error: ControlError) -> LabError:
+    """The same of an agent's."""
+    if error.code in ("closed", "timeout"):
+        return NodeError(f"node {node!r} does not answer: {error.message}", hint="`lab ps LAB` shows whether it runs")
+    return _BY_AGENT_CODE.get(error.code, NodeError)(f"{node}: {error.message}", hint=error.hint)
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """One row of `lab ps LAB`. `agent` is False for a kernel bridge, in which nothing runs."""
@@ -131,6 +145,10 @@ class LabClient:
             stream.close()
         return stream.result
 
+    def flush(self) -> None:
+        """Have all events of links so far in their trace."""
+        self._call("flush")
+
     def down(self) -> str:
         """Ask the supervisor to end the lab; returns the folder of the run."""
         return str(self._call("down")[0]["run"])
@@ -157,9 +175,7 @@ class LabClient:
         try:
             return self._control.call(method, params, timeout=_SUPERVISOR_TIMEOUT)
         except ControlError as error:
-            if error.code in _BY_CODE:
-                raise _BY_CODE[error.code](error.message, hint=error.hint) from error
-            raise DriverError(f"the supervisor of lab {self.lab!r}: {error.message}", hint=error.hint) from error
+            raise supervisor_error(self.lab, error) from error
 
 
 class AgentClient:
@@ -239,11 +255,7 @@ class AgentClient:
         try:
             yield
         except ControlError as error:
-            if error.code in ("closed", "timeout"):
-                hint = "`lab ps LAB` shows whether it runs"
-                raise NodeError(f"node {self.node!r} does not answer: {error.message}", hint=hint) from error
-            kind = _BY_AGENT_CODE.get(error.code, NodeError)
-            raise kind(f"{self.node}: {error.message}", hint=error.hint) from error
+            raise agent_error(self.node, error) from error
 
 
 def follow(

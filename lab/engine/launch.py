@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import select
 import socket
 import subprocess
@@ -44,10 +45,20 @@ def own_python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]
     return [sys.executable, "-P", "-m", module, *arguments], {**os.environ, "PYTHONPATH": path}
 
 
+def check_system() -> None:
+    """Raises EnvironmentLackError where there are no namespaces."""
+    if platform.system() != "Linux":
+        raise EnvironmentLackError(
+            f"labs of processes need Linux, this is {platform.system()}",
+            hint="`lab run SCRIPT --driver sim` runs on any system",
+        )
+
+
 class SpareSupervisor:
     """A supervisor's process that waits to be told which lab it owns. Leaving the context without that ends it."""
 
     def __init__(self) -> None:
+        check_system()
         self._link, theirs = socket.socketpair()
         command, environment = own_python("lab.engine.supervisor", str(theirs.fileno()))
         self._process = subprocess.Popen(
@@ -94,6 +105,7 @@ def bring_up(
     """Start a supervisor for the plan, or use the spare one, and return when every node answers. Raises the LabError
     that made it fail; then everything is undone. When this process dies before the lab is up, everything is undone
     too."""
+    check_system()
     if registry.is_up(plan.lab):
         raise StateError(f"lab {plan.lab!r} is already up", hint=f"`lab ps` shows it, `lab down {plan.lab}` ends it")
     clear_away_dead(plan.lab)

@@ -32,7 +32,7 @@ class LinksTrace:
         deadline = self._writer.flush_deadline
         if deadline is not None and not self._waits:
             self._waits = True
-            self._reactor.call_at(deadline, self._flush)
+            self._reactor.call_at(deadline, self._due)
 
     def follow(self, listener: Listener) -> None:
         self._writer.follow(listener)
@@ -40,9 +40,13 @@ class LinksTrace:
     def unfollow(self, listener: Listener) -> None:
         self._writer.unfollow(listener)
 
+    def flush(self) -> None:
+        """Hand buffered events to the operating system."""
+        self._writer.flush()
+
     def close(self, now: int) -> None:
         self._writer.close(now)
 
-    def _flush(self) -> None:
+    def _due(self) -> None:
         self._waits = False
-        self._writer.flush()
+        self.flush()

@@ -64,6 +64,7 @@ class SupervisorMethods:
             "impair": self._impair,
             "links": self._links_state,
             "follow": self._follow,
+            "flush": self._flush,
             "down": self._down,
         }
 
@@ -200,6 +201,11 @@ class SupervisorMethods:
             request.result({})
 
         request.on_cancel = end
+
+    def _flush(self, request: Request, _: Mapping[str, Any]) -> None:
+        """Answer when all events of links so far can be read in their trace."""
+        self._links_trace.flush()
+        request.result({})
 
     def _down(self, request: Request, _: Mapping[str, Any]) -> None:
         """Answer, then end: the caller waits for the supervisor's own end."""

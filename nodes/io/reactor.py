@@ -37,9 +37,11 @@ from nodes.io.timer import Timer, monotonic_ns
 
 Callback: TypeAlias = Callable[[], None]
 
-_READ = select.EPOLLIN
-_READ_EVENTS = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
-_WRITE_EVENTS = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+_EPOLLIN, _EPOLLOUT, _EPOLLERR, _EPOLLHUP, _EPOLLRDHUP = 0x1, 0x4, 0x8, 0x10, 0x2000
+"""As `select` has them on Linux; simulations import this module, and use nothing of it, on other systems too."""
+
+_READ_EVENTS = _EPOLLIN | _EPOLLHUP | _EPOLLERR | _EPOLLRDHUP
+_WRITE_EVENTS = _EPOLLOUT | _EPOLLHUP | _EPOLLERR
 
 
 class Handle:
@@ -79,7 +81,7 @@ class Reactor:
         self._replaced: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._signal_pair: tuple[socket.socket, socket.socket] | None = None
         self._previous_wakeup = -1
-        self._epoll.register(self._timer.fileno(), _READ)
+        self._epoll.register(self._timer.fileno(), _EPOLLIN)
 
     # -- descriptors
 
@@ -108,7 +110,7 @@ class Reactor:
         self._update(descriptor)
 
     def _update(self, descriptor: int) -> None:
-        mask = (_READ if descriptor in self._readers else 0) | (select.EPOLLOUT if descriptor in self._writers else 0)
+        mask = (_EPOLLIN if descriptor in self._readers else 0) | (_EPOLLOUT if descriptor in self._writers else 0)
         old = self._masks.get(descriptor)
         if mask == (old or 0):
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from lab import Lab
 from lab.errors import NodeError, UserInputError
 from nodes.errors import DeadlockError
+from tests.sim import api_tour
 
 PAIR = """\
 name: pair
@@ -54,6 +56,19 @@ def test_a_program_in_a_node(tmp_path: Path) -> None:
         return await lab.node("a").run(ask, "b")
 
     assert run(main, tmp_path) == b"hello"
+
+
+def test_the_tour(tmp_path: Path) -> None:
+    """The same script as in tests/system/test_api_netns.py, with the same outcome."""
+    assert run(api_tour.main, tmp_path, api_tour.TOPOLOGY) == api_tour.EXPECTED
+
+
+def test_the_tour_of_a_guest(tmp_path: Path) -> None:
+    async def main() -> Any:
+        async with Lab.open(api_tour.TOPOLOGY, driver="sim", runs=tmp_path) as lab:
+            return await api_tour.main(lab)
+
+    assert asyncio.run(main()) == api_tour.EXPECTED
 
 
 def test_the_same_script_in_a_loop_of_its_own(tmp_path: Path) -> None:
@@ -135,6 +150,86 @@ def test_what_an_action_raises_is_told_at_the_end(tmp_path: Path) -> None:
         run(main, tmp_path)
 
 
+def test_a_program_that_fails_unheard_is_told_at_the_end(tmp_path: Path) -> None:
+    async def fails() -> None:
+        raise RuntimeError("unheard")
+
+    async def main(lab: Lab, fault: str = "") -> None:
+        lab.node("a").start(fails)
+        heard = lab.node("b").start(fails)
+        with pytest.raises(RuntimeError):
+            await heard.wait()
+        await lab.sleep(1)
+        if fault:
+            raise ValueError(fault)
+
+    with pytest.raises(RuntimeError, match="unheard") as caught:
+        run(main, tmp_path)
+    assert caught.value.__notes__ == ["The program fails in a, for which nobody waited."]
+    with pytest.raises(ValueError, match="of the script") as noted:
+        run(partial(main, fault="of the script"), tmp_path)
+    assert noted.value.__notes__ == ["Besides: RuntimeError: unheard"]
+    reasons = {json.loads(path.read_text())["reason"] for path in tmp_path.glob("*/run.json")}
+    assert reasons == {"RuntimeError: unheard", "ValueError: of the script"}
+
+
+def test_it_waits_long_at_little_cost(tmp_path: Path) -> None:
+    """Nine hours at 20 looks a second would be 650,000."""
+    looks = []
+
+    async def main(lab: Lab) -> float:
+        lab.at("9h", lab.link("wan").down)
+        await lab.wait_until("link:carrier_updated", timeout="10h", new="down")
+        late = lab.now - 9 * 3600
+        with pytest.raises(TimeoutError, match=r"look did not come true within 0\.2"):
+            await lab.wait_until(look, timeout=0.2)
+        return late
+
+    def look() -> bool:
+        looks.append(None)
+        return False
+
+    assert 0 <= run(main, tmp_path) <= 1
+    assert len(looks) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sedd": 3}, "there is no option 'sedd'"),
+        ({"speed": 0}, "a speed of 0"),
+        ({"patience": -1}, "a patience of -1"),
+        ({"idle": "soon"}, "'soon' is no time"),
+        ({"driver": "docker"}, "there is no driver 'docker'"),
+        ({"name": "no name"}, "no name"),
+    ],
+)
+def test_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    async def main(lab: Lab) -> None:
+        raise AssertionError("never")
+
+    async def guest() -> None:
+        async with Lab.open(PAIR, **{"driver": "sim", "runs": tmp_path, **options}):
+            raise AssertionError("never")
+
+    with pytest.raises(UserInputError, match=message):
+        Lab.run(main, PAIR, **{"driver": "sim", "runs": tmp_path, **options})
+    with pytest.raises(UserInputError, match=message):
+        asyncio.run(guest())
+    assert not list(tmp_path.iterdir())
+
+
+def test_lab_run_inside_a_loop_is_refused(tmp_path: Path) -> None:
+    async def main(lab: Lab) -> None:
+        raise AssertionError("never")
+
+    async def guest() -> None:
+        run(main, tmp_path)
+
+    with pytest.raises(UserInputError, match="one runs already"):
+        asyncio.run(guest())
+
+
 def test_crash_and_restart(tmp_path: Path) -> None:
     async def main(lab: Lab) -> tuple[str, bytes, str]:
         server = lab.node("b").start(echo, restart=True)
@@ -142,7 +237,7 @@ def test_crash_and_restart(tmp_path: Path) -> None:
         await lab.sleep(1)
         await lab.node("b").kill()
         state = server.state
-        with pytest.raises(Exception, match="crashed"):
+        with pytest.raises(NodeError, match="crashed"):
             await waiting
         await lab.node("b").restart()
         await lab.sleep(1)

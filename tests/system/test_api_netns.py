@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from lab import Lab
 from lab.errors import LabError, NodeError, UserInputError
+from tests.sim import api_tour
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -147,6 +151,51 @@ def test_nodes_crash_and_pause(seen: dict[str, Any]) -> None:
 
 def test_nothing_is_left(seen: dict[str, Any]) -> None:
     assert json.loads((seen["folder"] / "run.json").read_text())["outcome"] == "down"
+
+
+def test_the_tour(tmp_path: Path) -> None:
+    """The same script as in tests/sim/test_api_sim.py, with the same outcome."""
+    labs: list[Lab] = []
+    found = Lab.run(api_tour.main, api_tour.TOPOLOGY, runs=tmp_path, told=labs.append)
+    assert found == api_tour.EXPECTED
+    assert [text.split(",")[0] for text in labs[0].left_behind] == ["a: a task: forgotten"]
+    facts = json.loads((labs[0].run_folder / "run.json").read_text())
+    assert (facts["outcome"], facts["left_behind"]) == ("down", labs[0].left_behind)
+
+
+def test_a_program_that_fails_unheard_is_told_at_the_end(tmp_path: Path) -> None:
+    async def main(lab: Lab) -> None:
+        lab.node("a").start(fail)
+        await lab.sleep(1)
+
+    topology = "name: unheard\nnodes: {a: host, b: host}\nlinks: [a -- b]\n"
+    with pytest.raises(KeyError, match="of the program") as caught:
+        Lab.run(main, topology, runs=tmp_path)
+    assert caught.value.__notes__[-1] == "The program fail in a, for which nobody waited."
+    facts = json.loads(next(tmp_path.glob("*/run.json")).read_text())
+    assert (facts["outcome"], facts["reason"]) == ("failed", "KeyError: 'of the program'")
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+@pytest.mark.parametrize("stage", ["supervisor.log", "nodes/h9/trace.sqlog"])
+def test_ctrl_c_while_a_lab_comes_up(tmp_path: Path, stage: str, interrupts: int) -> None:
+    """Interrupted where its folder is made, and where its last agent begins to record: nothing is left of it."""
+    hosts = [f"h{number}" for number in range(10)]
+    topology = f"name: early\nnodes: {{s: switch, {', '.join(f'{name}: host' for name in hosts)}}}\nlinks:\n"
+    topology += "".join(f"  - {name} -- s\n" for name in hosts)
+    script = tmp_path / "early.py"
+    script.write_text(f"TOPOLOGY = {topology!r}\nasync def main(lab):\n    await lab.sleep(60)\n")
+    command = [sys.executable, "-m", "lab", "run", str(script), "--runs", str(tmp_path / "runs")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 30
+    while not list(tmp_path.glob(f"runs/early-*/{stage}")) and time.monotonic() < give_up:
+        time.sleep(0.005)
+    for _ in range(interrupts):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)  # two at once are one
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    assert subprocess.run([sys.executable, "-m", "lab", "ps", "early"], capture_output=True).returncode == 3
 
 
 def test_a_script_that_fails_takes_its_lab_along(tmp_path: Path) -> None:

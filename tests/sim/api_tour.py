@@ -1,0 +1,259 @@
+"""A script that tries the whole API, and what it must find, whatever drives the lab: tests/sim/test_api_sim.py runs it
+in virtual time, tests/system/test_api_netns.py in processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from lab import Lab
+
+TOPOLOGY = """\
+name: tour
+nodes: {a: host, b: host, s: switch}
+links:
+  - {ends: [a, s], name: wan, impair: {delay: 10ms}}
+  - b -- s
+"""
+PORT = 7
+
+MANY = 100
+"""More programs at once than a node answers connections."""
+
+
+async def echo() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1000):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "0.0.0.0", PORT)
+    await server.serve_forever()
+
+
+async def ask(host: str, text: bytes = b"hello") -> bytes:
+    """Servers may need a moment to begin."""
+    for _ in range(100):
+        try:
+            reader, writer = await asyncio.open_connection(host, PORT)
+            break
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.1)
+    else:
+        raise ConnectionRefusedError
+    writer.write(text)
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def late(value: Any) -> Any:
+    await asyncio.sleep(0.5)
+    return value
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def fails() -> None:
+    raise KeyError("of the program")
+
+
+async def exits() -> None:
+    sys.exit(3)
+
+
+async def cancels() -> None:
+    raise asyncio.CancelledError
+
+
+async def forgets() -> None:
+    asyncio.get_running_loop().create_task(asyncio.sleep(1000), name="forgotten")
+
+
+async def raised(call: Callable[[], Any]) -> str:
+    """The class of what it raises."""
+    try:
+        result = call()
+        if isinstance(result, Awaitable):
+            await result
+    except BaseException as error:  # noqa: BLE001
+        return type(error).__name__
+    return "nothing"
+
+
+async def mistakes(lab: Lab) -> dict[str, str]:
+    a, b, s, wan = lab.node("a"), lab.node("b"), lab.node("s"), lab.link("wan")
+    tried: dict[str, Callable[[], Any]] = {
+        "a node of nobody": lambda: lab.node("c"),
+        "a link of nobody": lambda: lab.link("a-b"),
+        "no time": lambda: lab.at("soon", print),
+        "events of nobody": lambda: lab.events("c"),
+        "a program in a switch": lambda: s.run(ask, "b"),
+        "a program that raises": lambda: a.run(fails),
+        "a program that exits": lambda: a.run(exits),
+        "a program that cancels itself": lambda: a.run(cancels),
+        "no such application": lambda: a.application("pong"),
+        "no such option": lambda: a.ping("b", colour="blue"),
+        "a ping to nobody": lambda: a.ping("nobody"),
+        "a connection refused": lambda: a.connect("b", 99),
+        "a connection to nobody": lambda: a.connect("nobody", 99),
+        "a connection to nowhere": lambda: a.connect("9.9.9.9", 99),
+        "a connection of a switch": lambda: s.connect("b", 99),
+        "no command": a.exec,
+        "a delay of bananas": lambda: wan.impair(delay="banana"),
+        "an end of another link": lambda: wan.impair(delay="1ms", from_="b"),
+        "an endless flap": lambda: wan.flap(down="5s", every="1s"),
+        "a small MTU": lambda: wan.set_mtu(10),
+        "a capture that does not run": a.stop_capture,
+        "in two groups": lambda: lab.partition(["a"], ["a", "b"]),
+        "a switch in a group": lambda: lab.partition(["s"], ["a", "b"]),
+        "restarted while it runs": a.restart,
+        "resumed while it runs": a.resume,
+    }
+    found = {name: await raised(call) for name, call in tried.items()}
+    await b.kill()
+    tried = {
+        "killed while it is off": b.kill,
+        "paused while it is off": b.pause,
+        "resumed while it is off": b.resume,
+        "a program while it is off": lambda: b.run(ask, "a"),
+        "a connection while it is off": lambda: b.connect("a", 99),
+        "a ping while it is off": lambda: b.ping("a"),
+        "its state while it is off": b.state,
+    }
+    found |= {name: await raised(call) for name, call in tried.items()}
+    await b.restart()
+    return found
+
+
+MISTAKES = {
+    **dict.fromkeys(("a node of nobody", "a link of nobody", "no time", "events of nobody"), "UserInputError"),
+    "a program in a switch": "NodeError",
+    "a program that raises": "KeyError",
+    "a program that exits": "ProgramError",
+    "a program that cancels itself": "CancelledError",
+    **dict.fromkeys(("no such application", "no such option", "a ping to nobody"), "UserInputError"),
+    "a connection refused": "ConnectionRefusedError",
+    "a connection to nobody": "gaierror",
+    "a connection to nowhere": "OSError",
+    "a connection of a switch": "NodeError",
+    **dict.fromkeys(("no command", "a delay of bananas", "an end of another link"), "UserInputError"),
+    **dict.fromkeys(("an endless flap", "a small MTU"), "UserInputError"),
+    "a capture that does not run": "StateError",
+    **dict.fromkeys(("in two groups", "a switch in a group"), "UserInputError"),
+    "restarted while it runs": "StateError",
+    "resumed while it runs": "nothing",
+    "killed while it is off": "StateError",
+    "paused while it is off": "StateError",
+    "resumed while it is off": "StateError",
+    "a program while it is off": "NodeError",
+    "a connection while it is off": "NodeError",
+    "a ping while it is off": "NodeError",
+    "its state while it is off": "NodeError",
+}
+
+
+async def programs(lab: Lab) -> dict[str, Any]:
+    a, b = lab.node("a"), lab.node("b")
+    server = b.start(echo, restart=True)
+    found: dict[str, Any] = {"answer": await a.run(ask, "b"), "large": len(await a.run(ask, "b", bytes(1_000_000)))}
+    found["many"] = await asyncio.gather(*(a.run(late, number) for number in range(MANY))) == list(range(MANY))
+    reader, writer = await a.connect(b, PORT)
+    writer.write(b"one\ntwo\n")
+    writer.write_eof()
+    found["lines"] = [line async for line in reader]
+    writer.close()
+
+    waiting = b.start(forever)
+    patient = asyncio.create_task(waiting.wait())
+    await lab.sleep(0.2)
+    await b.kill()
+    found["who waits hears of the crash"] = await raised(lambda: patient)
+    found["crashed"] = server.state, waiting.state
+    found["off"] = await raised(lambda: b.run(late, 1))
+    await b.restart()
+    found["answer of the next life"] = await a.run(ask, "b")
+    found["states"] = server.state, waiting.state
+
+    ended = a.start(forever)
+    await lab.sleep(0.2)
+    ended.cancel()
+    found["cancelled"] = await raised(ended.wait), ended.state
+    unheard = a.start(late, "done")
+    await lab.sleep(1.5)
+    found["done"] = unheard.state, await unheard.wait()
+    return found
+
+
+PROGRAMS = {
+    "answer": b"hello",
+    "large": 1_000_000,
+    "many": True,
+    "lines": [b"one\n", b"two\n"],
+    "who waits hears of the crash": "NodeError",
+    "crashed": ("crashed", "crashed"),
+    "off": "NodeError",
+    "answer of the next life": b"hello",
+    "states": ("running", "crashed"),
+    "cancelled": ("CancelledError", "cancelled"),
+    "done": ("done", "done"),
+}
+
+
+async def network(lab: Lab) -> dict[str, Any]:
+    a, b, wan = lab.node("a"), lab.node("b"), lab.link("s-a")
+    found: dict[str, Any] = {"round trip": 20e6 < (await a.ping(b, count=2))["rtt_min"] < 60e6}
+    await wan.impair(delay="50ms", from_="a")
+    found["longer"] = 60e6 < (await a.ping(b, count=2))["rtt_min"] < 100e6
+    found["asked"] = [side["asked"] for side in (await wan.state())["directions"]]
+    await wan.clear()
+    begin = lab.now
+    lab.at(begin + 0.3, wan.down)
+    lab.at(begin + 0.6, wan.up)
+    lab.at(begin + 0.7, lambda: None).cancel()
+    seen = await lab.wait_until("link:carrier_updated", node="wan", timeout=5, new="down")
+    found["seen"] = seen["node"], seen["data"]["new"], -1e-6 < seen["time"] / 1000 - begin - 0.3 < 0.1
+    await lab.wait_until(lambda: lab.events("wan", "link:carrier_updated", new="up", since=begin))
+    found["just now"] = [event["data"]["new"] for event in lab.events("wan", "link:carrier_*", since=begin)]
+    found["never"] = await raised(lambda: lab.wait_until("link:nothing", timeout="200ms"))
+
+    await lab.partition(["a"], [b])
+    found["parted"] = (await a.ping(b, count=1))["received"]
+    await lab.heal()
+    found["healed"] = (await a.ping(b, count=4))["received"] > 0
+    found["told"] = len(lab.events(name="node:partition_updated"))
+    found["state"] = {"interfaces", "routes"} <= set(await a.state())
+    return found
+
+
+NETWORK = {
+    "round trip": True,
+    "longer": True,
+    "asked": [{"delay": 50_000_000}, {"delay": 10_000_000}],
+    "seen": ("wan", "down", True),
+    "just now": ["down", "up"],
+    "never": "TimeoutError",
+    "parted": 0,
+    "healed": True,
+    "told": 4,
+    "state": True,
+}
+
+
+async def main(lab: Lab) -> dict[str, dict[str, Any]]:
+    found = {
+        "mistakes": await mistakes(lab),
+        "network": await network(lab),
+        "programs": await programs(lab),
+    }
+    await lab.node("a").run(forgets)
+    return found
+
+
+EXPECTED = {"mistakes": MISTAKES, "network": NETWORK, "programs": PROGRAMS}
