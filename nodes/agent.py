@@ -105,10 +105,11 @@ class Agent:
             return
         self._ended = True
         now = monotonic_ns()
-        state = self.state(now)
+        state = self.state(now)  # with the programs that run now
         self.methods.close()
         self.pump(now)
         self.trace(now, NodeStopped(reason))
+        state["recording"] = self.recorder.status()  # and with all that was recorded
         self.recorder.write_state(state)
         self.recorder.close(now, self._statistics())
         self.reactor.stop()

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lab.drivers.base import Driver, Epoch, NodeExit
-from lab.drivers.netns.driver import NetnsDriver
+from lab.drivers.choice import make_driver
 from lab.engine import registry
 from lab.engine.links_table import LinkTable
 from lab.engine.links_trace import LinksTrace
@@ -152,7 +152,7 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
         run.finish("failed")
         raise
     epoch = Epoch(time.monotonic_ns(), time.time_ns())
-    driver: Driver = NetnsDriver(plan, run.folder, epoch)
+    driver = make_driver(run.facts()["driver"], plan, run.folder, epoch)
     supervisor = None
     ending: dict[str, object] = {"outcome": "failed"}
     try:

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, cast
 
 import pytest
 
-from lab.drivers.netns.fabric import Fabric
-from lab.drivers.netns.layout import Layout
+from lab.drivers.kernel.fabric import Fabric
+from lab.drivers.kernel.layout import Layout
 from lab.errors import DriverError, StateError
 from lab.host import ethtool, link_state
 from lab.host.namespaces import in_namespace, read_sysctl

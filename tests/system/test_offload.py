@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
-from lab.drivers.netns.fabric import Fabric
+from lab.drivers.kernel.fabric import Fabric
 from lab.host import ethtool
 from lab.host.namespaces import in_namespace
 from lab.model.load import loads

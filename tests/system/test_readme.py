@@ -66,8 +66,9 @@ def user(needs: Needs) -> Iterator[Labs]:
 
 
 def test_the_commands(user: Labs) -> None:
-    """In order, as they stand there, in a folder with the README's first topology and the examples."""
+    """In order, as they stand there, in a folder with the README's first topology, its script and the examples."""
     user.write(next(iter(blocks("yaml"))), "pair.yml")
+    user.write(next(block for block in blocks("python") if "quotes.py" in block), "quotes.py")
     shutil.copytree(ROOT / "topologies", user.folder / "topologies")
     seen = set()
     for words in commands():
@@ -76,6 +77,8 @@ def test_the_commands(user: Labs) -> None:
         assert words[0] == "lab", words
         if "--follow" in words:
             _interrupt(user.start(*words[1:]))
+        elif words[1] == "run" and words[-1] == "netns":
+            _interrupt_the_script(user, user.start(*words[1:]))
         else:
             user.run(*words[1:], code=0, SHELL="/bin/sh")
         seen.add(words[1])
@@ -92,15 +95,28 @@ def test_the_commands(user: Labs) -> None:
         "capture",
         "exec",
         "shell",
+        "run",
     }
     assert json.loads(user.run("ps", "--json", code=0).out) == []
-    assert {run.name.partition("-")[0] for run in user.runs.iterdir()} == {"pair", "demo"}
+    assert {run.name.partition("-")[0] for run in user.runs.iterdir()} == {"pair", "demo", "quotes"}
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:
     """A command that goes on until Ctrl-C, for which the README's table of exit codes has 130."""
     assert process.stderr is not None
     assert "Ctrl-C" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+
+
+def _interrupt_the_script(user: Labs, process: subprocess.Popen[str]) -> None:
+    """It would take an hour. Its lab is brought down first."""
+
+    def runs() -> bool:
+        return "quotes" in [row["lab"] for row in json.loads(user.run("ps", "--json", code=0).out)]
+
+    wait_for(runs, PATIENCE)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -170,7 +186,7 @@ def test_topology(labs: Labs, topology: Path) -> None:
             )
             return not left
 
-        wait_for(all_reach, PATIENCE, lambda: left)
+        wait_for(all_reach, PATIENCE + 0.05 * len(pairs), lambda: left)
         labs.run("down", name, code=0)
         assert Run(bench.folder).facts()["outcome"] == "down"
     labs.assert_nothing_left()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.drivers.base import Epoch
-from lab.drivers.netns import warm_parent
+from lab.drivers.kernel import warm_parent
 from lab.model.load import loads
 from lab.plan.planner import make_plan
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lab.drivers.base import Entrance, Epoch, NodeExit, Progress
-from lab.drivers.netns.fabric import Fabric
-from lab.drivers.netns.warm_parent import MESSAGE_LIMIT, fork_warm_parent
+from lab.drivers.kernel.fabric import Fabric
+from lab.drivers.kernel.warm_parent import MESSAGE_LIMIT, fork_warm_parent
 from lab.errors import DriverError, NodeError
 from lab.host import namespaces, syscalls
 from lab.host.links import Interface

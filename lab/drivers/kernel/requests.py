@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.drivers.netns.layout import Attachment, Bridge, Layout, Pair
+from lab.drivers.kernel.layout import Attachment, Bridge, Layout, Pair
 from lab.host import links as rt
 from lab.host.namespaces import KERNEL_HOST, KERNEL_ROUTER, NO_IPV6, PASSIVE, write_sysctls
 from lab.host.netlink import NetlinkError, Request

@@ -43,10 +43,11 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 
-from lab.drivers.netns import reading
-from lab.drivers.netns.kernel_node import configuration
-from lab.drivers.netns.layout import Attachment, Layout, Pair
-from lab.drivers.netns.requests import bridge_request, ordered_ends, prepare_namespace, unless_gone
+from lab.drivers.kernel import reading
+from lab.drivers.kernel.homes import BareHomes, Homes
+from lab.drivers.kernel.kernel_node import configuration
+from lab.drivers.kernel.layout import Attachment, Layout, Pair
+from lab.drivers.kernel.requests import bridge_request, ordered_ends, unless_gone
 from lab.errors import DriverError, StateError
 from lab.host import links as rt
 from lab.host.ethtool import set_offloads
@@ -54,7 +55,6 @@ from lab.host.namespaces import (
     NO_BRIDGE_FILTER,
     NO_IPV6,
     PASSIVE,
-    create_network_namespaces,
     in_namespace,
     open_network_namespace,
     raise_file_limit,
@@ -75,8 +75,9 @@ class Fabric:
 
     `namespaces` has the network namespace of every node except kernel switches and stopped nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, homes: Homes | None = None) -> None:
         self.namespaces: dict[str, int] = {}
+        self._homes = homes or BareHomes()
         self._layout = Layout()
         self._down: set[str] = set()
         self._stopped: set[str] = set()
@@ -123,11 +124,7 @@ class Fabric:
 
     def _make_namespaces(self, progress: Progress) -> None:
         nodes = list(self._layout.hosted.values())
-        fds = create_network_namespaces(
-            len(nodes),
-            lambda number: prepare_namespace(nodes[number]),
-            lambda done: progress("namespaces", done, len(nodes)),
-        )
+        fds = self._homes.create(nodes, lambda done: progress("namespaces", done, len(nodes)))
         self.namespaces = {node.name: fd for node, fd in zip(nodes, fds, strict=True)}
         progress("namespaces", len(nodes), len(nodes))
 
@@ -322,6 +319,7 @@ class Fabric:
         else:
             moves = [rt.move_link(end.index, self._home, end.parked_name, f"park {end.end}") for end in ends]
             self._inside(name, moves)
+            self._homes.leave(self._layout.hosted[name])
             os.close(self.namespaces.pop(name))
         self._stopped.add(name)
         self._switch_inner_ends(ends)
@@ -340,7 +338,7 @@ class Fabric:
             self._switch_inner_ends(ends)
             return
         node = self._layout.hosted[name]
-        (fd,) = create_network_namespaces(1, lambda _number: prepare_namespace(node))
+        (fd,) = self._homes.create([node], lambda _done: None)
         try:
             self._open().batch([rt.move_link(end.index, fd, end.name, f"bring {end.end} back") for end in ends])
         except DriverError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.drivers.netns.layout import Bridge
+from lab.drivers.kernel.layout import Bridge
 from lab.errors import StateError
 from lab.host import link_state
 from lab.host.netlink import Netlink

@@ -1,0 +1,1 @@
+"""What drivers share whose nodes live in network namespaces of a Linux kernel."""
