@@ -70,7 +70,7 @@ class ProcessLab:
         unwanted = threading.Event()
 
         def bring() -> tuple[Run, bool]:
-            run = bring_up(plan, source, lambda *_: None, driver=driver, runs=runs)
+            run = bring_up(plan, source, lambda *_: None, driver=driver, runs=runs, programs=True)
             undone = unwanted.is_set()
             if undone:  # here, because after a second Ctrl-C nobody waits for this thread
                 bring_down(plan.lab)

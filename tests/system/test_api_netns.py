@@ -225,3 +225,18 @@ def test_a_node_that_is_off(tmp_path: Path) -> None:
                 await lab.node("b").run(ask, "a")
 
     asyncio.run(main())
+
+
+def test_nodes_inherit_what_all_programs_need(tmp_path: Path) -> None:
+    """`from lab import Lab` stands at the head of most scripts, and each node of its own imports the script: half a
+    second of work in each, unless all come from a process that has done it."""
+    script = tmp_path / "lean.py"
+    script.write_text(
+        "import sys\n"
+        "TOPOLOGY = 'name: lean\\nnodes: {a: host, b: host}\\nlinks: [a -- b]\\n'\n"
+        "async def known(): return sorted({'lab.api.lab', 'pydantic', 'nodes.agent_programs'} & set(sys.modules))\n"
+        "async def main(lab): return await lab.node('a').run(known)\n"
+    )
+    command = [sys.executable, "-m", "lab", "run", str(script), "--runs", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["result"] == ["lab.api.lab", "nodes.agent_programs", "pydantic"]
