@@ -20,6 +20,7 @@ from typing import Any
 
 from lab.api.backend import Action, Cancellable, Exited, Function, Report
 from lab.api.channel import Answer, Door, Heard
+from lab.api.connection import open_streams
 from lab.api.process_programs import ProcessProgram, heard
 from lab.engine import registry
 from lab.engine.client import LabClient, agent_error, supervisor_error
@@ -138,9 +139,14 @@ class ProcessLab:
             if isinstance(number, int):
                 raise OSError(number, error.message) from None
             raise agent_error(node, error) from error
-        link = socket.socket(fileno=answer.fds[0])
-        link.setblocking(False)
-        return await asyncio.open_unix_connection(sock=link)
+        facts = answer.result
+        ends = {"sockname": (facts["address"], facts["port"]), "peername": (facts["to"], facts["to_port"])}
+
+        async def how_it_ended() -> tuple[str, str] | None:
+            error = (await self._ask(node, "connection", {"connection": facts["connection"]}))["error"]
+            return None if error is None else (error["code"], error["message"])
+
+        return await open_streams(node, socket.socket(fileno=answer.fds[0]), ends, how_it_ended)
 
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited:
         line, environment = own_python("lab", "exec", "--lab", self.plan.lab, node, "--", *command)

@@ -204,6 +204,10 @@ class StreamTransport(EndpointOwner, _FlowControlMixin, asyncio.Transport):
         """What is buffered here is not sent any more."""
         self._force_close(None)
 
+    def fail(self, error: OSError) -> None:
+        """The same, and that is why: for whoever takes the node away."""
+        self._force_close(error)
+
     # ----------------------------------------------------------------------------------------------- what happens to it
 
     def ready(self, now: int) -> None:  # noqa: ARG002 (the surface of an owner)

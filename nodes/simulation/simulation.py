@@ -303,7 +303,7 @@ class Simulation:
             task.cancel()
         if attempts <= LAST_TURNS or not tasks:
             attempts = min(attempts, LAST_TURNS)
-            close_sockets(session)
+            close_sockets(session, crashed=True)
         if attempts:
             self.loop.call_soon(self._bury, session, attempts - 1, context=Context())
         else:

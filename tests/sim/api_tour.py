@@ -5,6 +5,8 @@ in virtual time, tests/system/test_api_netns.py in processes.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -49,6 +51,53 @@ async def ask(host: str, text: bytes = b"hello") -> bytes:
     answer = await reader.read()
     writer.close()
     return answer
+
+
+async def rude() -> None:
+    """Ask for a line; then reset the connection, end it, or wait."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wish = await reader.readline()
+        writer.write(b"well")
+        await writer.drain()
+        if wish == b"reset\n":
+            await asyncio.sleep(0.2)  # or what was said is lost with the connection
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        elif wish == b"wait\n":
+            await asyncio.sleep(100)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "0.0.0.0", PORT + 1)
+    await server.serve_forever()
+
+
+async def ends(lab: Lab) -> dict[str, str]:
+    """How connections of `connect` end."""
+    a, b = lab.node("a"), lab.node("b")
+    serving = b.start(rude)
+    await lab.sleep(0.5)
+    found = {}
+    for wish in ("end", "reset", "crash"):
+        reader, writer = await a.connect(b, PORT + 1)
+        found[f"peer of {wish}"] = str(writer.get_extra_info("peername"))
+        writer.write(b"wait\n" if wish == "crash" else wish.encode() + b"\n")
+        await reader.readexactly(4)
+        if wish == "crash":
+            lab.at(lab.now + 0.2, a.kill)
+        found[wish] = await raised(reader.read)
+        writer.close()
+        found[f"{wish} closed"] = await raised(writer.wait_closed)
+    await a.restart()
+    serving.cancel()
+    return found
+
+
+ENDS = {
+    **dict.fromkeys(("peer of end", "peer of reset", "peer of crash"), "('10.0.0.2', 8)"),
+    **dict.fromkeys(("end", "end closed"), "nothing"),
+    **dict.fromkeys(("reset", "reset closed", "crash", "crash closed"), "ConnectionResetError"),
+}
 
 
 async def late(value: Any) -> Any:
@@ -249,6 +298,7 @@ NETWORK = {
 async def main(lab: Lab) -> dict[str, dict[str, Any]]:
     found = {
         "mistakes": await mistakes(lab),
+        "ends": await ends(lab),
         "network": await network(lab),
         "programs": await programs(lab),
     }
@@ -256,4 +306,4 @@ async def main(lab: Lab) -> dict[str, dict[str, Any]]:
     return found
 
 
-EXPECTED = {"mistakes": MISTAKES, "network": NETWORK, "programs": PROGRAMS}
+EXPECTED = {"mistakes": MISTAKES, "ends": ENDS, "network": NETWORK, "programs": PROGRAMS}
