@@ -114,7 +114,7 @@ class StreamTransport(EndpointOwner, _FlowControlMixin, asyncio.Transport):
         if sock is not None:
             if self._session.alive:
                 warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
-            sock.close()
+            self._loop.orphan(self._number, sock.close)
             if self._server is not None and sys.version_info >= (3, 13):
                 self._server.detach(self)
 

@@ -91,6 +91,7 @@ class Simulation:
         self.world.waiters = self
         self.loop = StackEventLoop(self.world, threads=False)
         self.loop.on_handle = self.watch.on_handle
+        self.watch.garbage.in_order = self.loop.in_order_of_creation
         self.loop.set_exception_handler(_report)
         self._epoch = epoch
         self._surroundings: list[Surroundings] = []

@@ -8,7 +8,9 @@ import gc
 import logging
 import socket
 import struct
+import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -518,6 +520,19 @@ def test_a_transport_that_is_forgotten(world: PairWorld) -> None:
     del far
     gc.collect()
     pair.close()
+
+
+def test_orphans_are_closed_in_the_next_turn_in_the_order_of_their_numbers(world: PairWorld) -> None:
+    """Finalizers run in any thread, and in the middle of anything."""
+    closed: list[int] = []
+    for number in (3, 1, 2):
+        thread = threading.Thread(target=world.loop.orphan, args=(number, partial(closed.append, number)))
+        thread.start()
+        thread.join()
+    assert not closed
+    assert world.loop.deadline() == world.now()
+    world.loop.turn()
+    assert closed == [1, 2, 3]
 
 
 def test_only_streams(world: PairWorld) -> None:
