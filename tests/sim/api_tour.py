@@ -143,6 +143,9 @@ async def mistakes(lab: Lab) -> dict[str, str]:
         "a link of nobody": lambda: lab.link("a-b"),
         "no time": lambda: lab.at("soon", print),
         "events of nobody": lambda: lab.events("c"),
+        "events of no name": lambda: lab.events(name="tcp:*"),
+        "an event of no name": lambda: lab.wait_until("link:carrier_update"),
+        "an event of no field": lambda: lab.wait_until("link:carrier_updated", state="down"),
         "a program in a switch": lambda: s.run(ask, "b"),
         "a program that raises": lambda: a.run(fails),
         "a program that exits": lambda: a.run(exits),
@@ -183,6 +186,7 @@ async def mistakes(lab: Lab) -> dict[str, str]:
 
 MISTAKES = {
     **dict.fromkeys(("a node of nobody", "a link of nobody", "no time", "events of nobody"), "UserInputError"),
+    **dict.fromkeys(("events of no name", "an event of no name", "an event of no field"), "UserInputError"),
     "a program in a switch": "NodeError",
     "a program that raises": "KeyError",
     "a program that exits": "ProgramError",
@@ -270,7 +274,7 @@ async def network(lab: Lab) -> dict[str, Any]:
     found["seen"] = seen["node"], seen["data"]["new"], -1e-6 < seen["time"] / 1000 - begin - 0.3 < 0.1
     await lab.wait_until(lambda: lab.events("wan", "link:carrier_updated", new="up", since=begin))
     found["just now"] = [event["data"]["new"] for event in lab.events("wan", "link:carrier_*", since=begin)]
-    found["never"] = await raised(lambda: lab.wait_until("link:nothing", timeout="200ms"))
+    found["never"] = await raised(lambda: lab.wait_until("link:address_conflict", timeout="200ms"))
 
     await lab.partition(["a"], [b])
     found["parted"] = (await a.ping(b, count=1))["received"]
