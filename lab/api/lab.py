@@ -64,7 +64,9 @@ class Lab:
         self._links = {link.name: Link(backend, link) for link in backend.plan.links}
         self._blocked: dict[str, list[str]] = {}
         self.left_behind: list[str] = []
-        """What programs had not ended or closed at the end of the lab. In virtual time only."""
+        """What programs had not ended or closed at the end of the lab."""
+        self.waiting: list[str] = []
+        """Where the script was cancelled, as by Ctrl-C: what the programs in the nodes waited for then."""
 
     # ------------------------------------------------------------------------------------------------ beginning and end
 
@@ -163,6 +165,8 @@ class Lab:
         try:
             yield self
         except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                self.waiting = await self._backend.waiting()
             self.left_behind = await self._backend.close()
             for trouble in troubles:
                 if trouble is not error:
@@ -313,8 +317,8 @@ class Lab:
         self, node: str | None = None, name: str | None = None, since: str | float | None = None, **fields: Any
     ) -> list[dict[str, Any]]:
         """What has happened so far, in the order of time: `{"time": ms, "node": ..., "name": ..., "data": {...}}`. Of
-        a node or link, named like `transport:*`, since a time, with these values in `data`. Times are those of `now`; what
-        happened while the lab came up was before 0. Raises UserInputError where no event can be so."""
+        a node or link, named like `link:*`, since a time, with these values in `data`. Times are those of `now`; what
+        happened while the lab came up was before 0. Raises UserInputError where no event can be like that."""
         check_pattern("*" if name is None else name, fields)
         begin = nanoseconds(since) / MILLISECOND if since is not None else -math.inf
         self._backend.flush(node)

@@ -42,6 +42,9 @@ ANSWER = 30.0
 FAREWELL = 2.0
 """Seconds that cancelled programs have at the end, to close their connections."""
 
+SITUATION = 1.0
+"""Seconds for a node to say what its programs wait for: one that says nothing is told of too."""
+
 _ON = ("running", "paused")
 
 
@@ -317,6 +320,23 @@ class ProcessLab:
     def dispose(self) -> None:
         """Nothing is left after `close`."""
 
+    async def waiting(self) -> list[str]:
+        found = []
+        for node in sorted({program.node for program in self._programs if program.state == "running"}):
+            try:
+                found += [f"  {line}" for line in await self._tasks(node, within=SITUATION)]
+            except LabError as error:
+                found.append(f"  {node}: {error.message}")
+        return found
+
+    async def _tasks(self, node: str, within: float = ANSWER) -> list[str]:
+        """A line for each."""
+        tasks = (await self._ask(node, "programs", within=within))["tasks"]
+        return [
+            f"{node}: {task['task']}, {task['place'] or task['coroutine']}, waits for {task['waits_for']}"
+            for task in tasks
+        ]
+
     async def _left_behind(self, busy: set[str]) -> list[str]:
         """Tasks of nodes in which programs ran and none does any more."""
         found = []
@@ -326,9 +346,7 @@ class ProcessLab:
             if not used or node.name in busy or states[node.name] != "running":
                 continue
             with contextlib.suppress(NodeError):  # it dies in this moment, and leaves nothing
-                for task in (await self._ask(node.name, "programs"))["tasks"]:
-                    where = task["place"] or task["coroutine"]
-                    found.append(f"{node.name}: a task: {task['task']}, {where}, waits for {task['waits_for']}")
+                found += [line.replace(": ", ": a task: ", 1) for line in await self._tasks(node.name)]
         return found
 
     def _blame(self) -> None:

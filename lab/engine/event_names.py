@@ -37,7 +37,7 @@ def _similar(pattern: str) -> str:
     """Mostly the category is wrong."""
     names = list(known_events())
     same = [name for name in names if fnmatch.fnmatchcase(name.partition(":")[2], pattern.rpartition(":")[2] or "*")]
-    if ":" in pattern and 0 < len(same) <= 3:  # noqa: PLR2004 - more are no hint
+    if ":" in pattern and 0 < len(same) <= 3:
         return f"did you mean {' or '.join(map(repr, same))}?"
     categories = ", ".join(sorted({f"{name.partition(':')[0]}:*" for name in names}))
     return did_you_mean(pattern, names, otherwise=f"patterns that fit: {categories}")

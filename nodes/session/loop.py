@@ -118,7 +118,8 @@ class StackEventLoop(ConnectingLoop):
         before = len(self._ready)
         collect()
         made = [self._ready.pop() for _ in range(len(self._ready) - before)]
-        self._ready.extend(sorted(reversed(made), key=_number_of_owner))
+        made.reverse()
+        self._ready.extend(sorted(made, key=_number_of_owner))
 
     def tasks_of(self, session: Session | None) -> list[asyncio.Task[Any]]:
         """The tasks of a node, or of none, that are not done, in the order of their creation."""

@@ -39,10 +39,7 @@ class Garbage:
     def collect(self) -> None:
         """Called after each EVERY callbacks."""
         self._collections += 1
-        if not self._collections % OLDEST:
-            generation = 2
-        else:
-            generation = 0 if self._collections % OLDER else 1
+        generation = sum(not self._collections % every for every in (OLDER, OLDEST))
         self.in_order(lambda: gc.collect(generation))
 
     def end(self) -> None:

@@ -259,9 +259,9 @@ class Simulation:
         """Those whose end somebody waits for."""
         return [program for program in self.programs if program.awaited and not program.done]
 
-    def situation(self) -> str:
+    def situation(self, *, script: bool = True) -> str:
         """Who waits for what, the script first."""
-        groups = [("script", self.loop.tasks_of(None))]
+        groups = [("script", self.loop.tasks_of(None))] if script else []
         groups += [(node.name, self._tasks(node.session)) for node in self.network.nodes.values()]
         return situation(groups, self.watch.tasks, self.handles_waiting())
 

@@ -113,6 +113,10 @@ async def fails() -> None:
     raise KeyError("of the program")
 
 
+def plain() -> int:
+    return 1
+
+
 async def exits() -> None:
     sys.exit(3)
 
@@ -147,6 +151,10 @@ async def mistakes(lab: Lab) -> dict[str, str]:
         "an event of no name": lambda: lab.wait_until("link:carrier_update"),
         "an event of no field": lambda: lab.wait_until("link:carrier_updated", state="down"),
         "a program in a switch": lambda: s.run(ask, "b"),
+        "a program that was called": lambda: a.run(fails()),  # type: ignore[arg-type]
+        "a program that is none": lambda: a.start(3),  # type: ignore[arg-type]
+        "a program of no coroutine": lambda: a.run(plain),  # type: ignore[arg-type]
+        "a program without an argument": lambda: a.run(ask),  # type: ignore[call-arg]
         "a program that raises": lambda: a.run(fails),
         "a program that exits": lambda: a.run(exits),
         "a program that cancels itself": lambda: a.run(cancels),
@@ -188,6 +196,8 @@ MISTAKES = {
     **dict.fromkeys(("a node of nobody", "a link of nobody", "no time", "events of nobody"), "UserInputError"),
     **dict.fromkeys(("events of no name", "an event of no name", "an event of no field"), "UserInputError"),
     "a program in a switch": "NodeError",
+    **dict.fromkeys(("a program that was called", "a program that is none"), "UserInputError"),
+    **dict.fromkeys(("a program of no coroutine", "a program without an argument"), "TypeError"),
     "a program that raises": "KeyError",
     "a program that exits": "ProgramError",
     "a program that cancels itself": "CancelledError",
