@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from lab.cli.output import counted, print_json, print_note, print_warning
 from lab.engine.program_calls import ProgramError
 from lab.errors import LabError, UserInputError
 from nodes.errors import StackError
+from nodes.simulation.surroundings import installed
 
 SETTINGS = {"context_settings": {"allow_interspersed_args": True}}
 
@@ -70,7 +72,6 @@ def main(
     """Bring a lab up, run a script on it, and take it down.
 
     What `main` returns is printed. In virtual time (--driver sim) an hour takes seconds, and nothing needs root."""
-    module = load_script(script, arguments or [])
     options: dict[str, Any] = {"seed": seed, "name": name, "runs": runs, "impair": impair}
     if driver == "sim":
         options |= {"speed": parse_speed(speed), "stand_in": stand_in}
@@ -78,9 +79,10 @@ def main(
         option = "--stand-in" if stand_in else "--speed"
         raise UserInputError(f"{option} is for virtual time", hint="add `--driver sim`")
     begun = time.monotonic()
-    opened, result = _run(
-        module.main, topology or _topology_of(module, script), script, begun, driver=driver, **options
-    )
+    with installed() if driver == "sim" else nullcontext():  # also for `from time import time` in the script
+        module = load_script(script, arguments or [])
+        chosen = topology or _topology_of(module, script)
+        opened, result = _run(module.main, chosen, script, begun, driver=driver, **options)
     if json:
         print_json(_facts(opened, result))
         return

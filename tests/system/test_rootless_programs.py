@@ -1,4 +1,4 @@
-"""Users' own programs in the nodes of an ordinary user's lab: by `lab run`, and by a script that opens the lab itself."""
+"""Programs of users in the nodes of an ordinary user's lab: by `lab run`, and by a script that opens the lab itself."""
 
 from __future__ import annotations
 
