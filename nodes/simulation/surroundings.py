@@ -16,10 +16,10 @@ outside and in other threads as ever.
     threading  threads that programs start are noted (nodes.simulation.threads)
 
 What stays out of reach: names taken before (`from time import time` in a module that was imported before `installed`
-or the first node; the functions of `random` that are so taken are virtual all the same, but for `random`, `getrandbits` and `gauss`), what C
-code asks the system for (the random numbers of OpenSSL: keys and nonces of TLS differ from run to run, lengths and
-times do not), the time zone of localtime, file times and process ids, and the order of sets of str, which follows
-PYTHONHASHSEED.
+or the first node; the functions of `random` that are so taken are virtual all the same, but for `random`, `getrandbits`
+and `gauss`), what C code asks the system for (the random numbers of OpenSSL: keys and nonces of TLS differ from run to
+run, lengths and times do not), the time zone of localtime, file times and process ids, and the order of sets of str,
+which follows PYTHONHASHSEED.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Surroundings:
 
     def open(self) -> None:
         """The node's programs live in it from now on."""
-        if not _OPEN and not _holds:
+        if not _OPEN and not _HOLDS:
             _install()
         _OPEN[self._session] = self
 
     def close(self) -> None:
         """Harmless when closed already."""
-        if _OPEN.pop(self._session, None) is not None and not _OPEN and not _holds:
+        if _OPEN.pop(self._session, None) is not None and not _OPEN and not _HOLDS:
             _uninstall()
 
     @property
@@ -109,23 +109,22 @@ class Surroundings:
 
 _OPEN: dict[Session, Surroundings] = {}
 
-_holds = 0
-"""Contexts of `installed` that last."""
+_HOLDS: list[object] = []
+"""One for each context of `installed` that lasts."""
 
 
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """While it lasts the functions are in their places, nodes or not. What is imported meanwhile may take them from
     their modules (`from time import time`), and gets those that know of nodes."""
-    global _holds
-    if not _OPEN and not _holds:
+    if not _OPEN and not _HOLDS:
         _install()
-    _holds += 1
+    _HOLDS.append(None)
     try:
         yield
     finally:
-        _holds -= 1
-        if not _OPEN and not _holds:
+        _HOLDS.pop()
+        if not _OPEN and not _HOLDS:
             _uninstall()
 
 

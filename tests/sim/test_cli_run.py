@@ -112,7 +112,8 @@ def test_a_syntax_error_is_shown_without_the_machinery_of_imports(tmp_path: Path
 
 def test_what_a_script_takes_from_modules_is_virtual_too(tmp_path: Path) -> None:
     body = "from os import urandom\nfrom time import time\n"
-    body += "async def f():\n    return urandom(4).hex(), time()\nasync def main(lab):\n    return await lab.node('a').run(f)\n"
+    body += "async def f():\n    return urandom(4).hex(), time()\n"
+    body += "async def main(lab):\n    return await lab.node('a').run(f)\n"
     answers = [run(tmp_path, TOPOLOGY + body).stdout for _ in range(2)]
     assert answers[0] == answers[1]
     assert "1767225600.0" in answers[0]

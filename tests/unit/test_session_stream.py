@@ -324,6 +324,35 @@ def test_pause_reading(pair: Connected) -> None:
     assert pair.far.data == b"later"
 
 
+def test_what_is_read_opens_the_window_at_once(world: PairWorld) -> None:
+    """The writer has found it closed for long: its next probe is seconds away."""
+    pair = open_pair(world, Told(), Told())
+    pair.far.transport.pause_reading()
+    pair.transport.write(bytes(2_000_000))
+    pair.settle(20 * SECOND)
+    touched = world.pair.touches
+    pair.far.transport.resume_reading()
+    pair.settle(100 * MILLISECOND)
+    assert world.pair.touches > touched
+    assert len(pair.far.data) == 2_000_000
+    pair.close()
+
+
+def test_the_end_is_told_to_a_protocol_that_came_later(world: PairWorld) -> None:
+    """As with asyncio: to one that was set while nothing was read."""
+    pair = open_pair(world, Told(), Told(keep_open=True))
+    pair.transport.write_eof()
+    pair.settle()
+    assert pair.far.told == ["made", "eof"]
+    later = Told()
+    pair.far.transport.pause_reading()
+    pair.far.transport.set_protocol(later)
+    pair.far.transport.resume_reading()
+    pair.settle()
+    assert later.told == ["eof", ("lost", None)]
+    pair.close()
+
+
 def test_pause_reading_in_connection_made(world: PairWorld) -> None:
     class Shy(Told):
         def connection_made(self, transport: Any) -> None:
