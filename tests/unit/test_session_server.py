@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nodes.session.session import CURRENT
 from nodes.session.socket import StackSocket
 from nodes.session.stream import StreamTransport
 from nodes.units import MILLISECOND, SECOND
@@ -130,6 +131,24 @@ def test_a_server_over_a_socket(world: PairWorld) -> None:
     sock.bind(("10.0.0.2", 8080))
     server = serve(world, sock=sock)
     transport, _ = connect(world, "b", 8080)
+    server.close()
+    end(world, transport)
+
+
+def test_who_serves_for_a_node_from_outside(world: PairWorld) -> None:
+    """What its connections call lives in the node of the socket, not where the server was made."""
+    lived_in: list[Any] = []
+
+    class Where(Told):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            lived_in.append(CURRENT.get())
+
+    sock = StackSocket(world.b)
+    sock.bind(("10.0.0.2", 80))
+    server = world.run(world.loop.create_server(Where, sock=sock))  # type: ignore[arg-type]
+    transport, _ = connect(world, "b", 80)
+    world.settle(100 * MILLISECOND)
+    assert lived_in == [world.b]
     server.close()
     end(world, transport)
 
