@@ -75,7 +75,12 @@ def test_what_is_left_behind_is_told(tmp_path: Path) -> None:
         (TOPOLOGY + "async def main():\n    pass\n", (), 2, "`main` takes one argument, the lab"),
         (TOPOLOGY + "import nowhere\n", (), 1, "script.py cannot be imported: ModuleNotFoundError"),
         ("async def main(lab):\n    pass\n", (), 2, "which topology?"),
-        (TOPOLOGY.replace("b: host", "b: hos") + "async def main(lab):\n    pass\n", (), 2, "unknown kind 'hos'"),
+        (
+            TOPOLOGY.replace("b: host", "b: hos") + "async def main(lab):\n    pass\n",
+            (),
+            2,
+            "error: topology:3:21: unknown kind 'hos'",
+        ),
         (TOPOLOGY + "async def main(lab):\n    pass\n", ("--speed", "fast"), 2, "'fast' is no speed"),
         (TOPOLOGY + "async def main(lab):\n    pass\n", ("--speed", "0"), 2, "'0' is no speed"),
     ],
