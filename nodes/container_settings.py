@@ -67,7 +67,7 @@ class ContainerSettings:
 def to_json(settings: ContainerSettings) -> str:
     """Without the names of other nodes (`hosts_to_json`)."""
     node = {"version": settings.node.version, **_lean(replace(settings.node, hosts={}))}
-    return json.dumps({**_lean(settings), "node": node})
+    return json.dumps({**_lean(settings), "node": node}, indent=1)
 
 
 def hosts_to_json(hosts: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,15 @@ def main(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.", show_default="stdout")
     ] = None,
     image: Annotated[str, typer.Option("--image", metavar="IMAGE", help="The image of the nodes.")] = DEFAULT_IMAGE,
+    build: Annotated[
+        str,
+        typer.Option(
+            "--build",
+            metavar="FOLDER",
+            help="Layerlab's sources, seen from FILE: `up` then makes the image.",
+            show_default="the image is there",
+        ),
+    ] = "",
     subnets: Annotated[
         str, typer.Option("--subnets", metavar="PREFIX", help="Where Docker takes addresses that nobody sees.")
     ] = DEFAULT_RANGE,
@@ -44,7 +54,9 @@ def main(
     plan = make_plan(loaded, seed)
     for warning in plan.warnings:
         print_warning(warning)
-    options = Options(image, subnets, _mount(recordings), f"lab compose {topology.name}")
+    options = Options(image, build, subnets, _mount(recordings), f"lab compose {topology}")
+    if output is not None:
+        options = replace(options, file=str(output))
     text = compose_file(loaded, plan, options)
     if output is None:
         print(text, end="")

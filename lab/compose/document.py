@@ -20,6 +20,7 @@ from lab.plan.values import Plan
 from nodes.container_settings import HOSTS_VARIABLE, NODE_VARIABLE, RECORDINGS_FOLDER, hosts_to_json
 
 DEFAULT_IMAGE = "layerlab"
+DOCKERFILE = "compose/Dockerfile"
 LABEL = "org.layerlab.lab"
 VOLUME = "recordings"
 
@@ -30,12 +31,16 @@ _NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "nul
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`recordings` is a folder of the machine; empty is a volume of Docker's. `command` made the file."""
+    """`build` is Layerlab's folder, seen from where the file will be: Compose then makes the image itself.
+    `recordings` is a folder of the machine; empty is a volume of Docker's. `command` made the file, and `file` is its
+    name, for the header."""
 
     image: str = DEFAULT_IMAGE
+    build: str = ""
     subnets: str = DEFAULT_RANGE
     recordings: str = ""
     command: str = "lab compose"
+    file: str = "THIS_FILE"
 
 
 def compose_file(topology: Topology, plan: Plan, options: Options) -> str:
@@ -51,15 +56,15 @@ def _header(plan: Plan, services: list[Service], options: Options) -> Iterator[s
     yield f"# Lab {plan.lab}{f': {plan.description}' if plan.description else ''}".replace("\n", " ")
     yield f"# Made by `{options.command}`; change the topology, not this file."
     yield "#"
-    if options.image == DEFAULT_IMAGE:
+    if options.image == DEFAULT_IMAGE and not options.build:
         yield f"#     docker build -f compose/Dockerfile -t {DEFAULT_IMAGE} .     the image, once, in Layerlab's folder"
-    yield "#     docker compose -f THIS_FILE up -d"
+    yield f"#     docker compose -f {options.file} up -d"
     pair = [node.name for node in plan.nodes if node.stack == "layerlab" and node.kind == "host"][:2]
     if len(pair) == 2:
-        yield f"#     docker compose -f THIS_FILE exec {pair[0]} lab-node ping {pair[1]}"
+        yield f"#     docker compose -f {options.file} exec {pair[0]} lab-node ping {pair[1]}"
     elif services:
-        yield f"#     docker compose -f THIS_FILE exec {services[0].name} lab-node state"
-    yield "#     docker compose -f THIS_FILE down -v"
+        yield f"#     docker compose -f {options.file} exec {services[0].name} lab-node state"
+    yield f"#     docker compose -f {options.file} down -v"
 
 
 def _body(plan: Plan, services: list[Service], networks: list[Network], options: Options) -> Iterator[str]:
@@ -68,8 +73,10 @@ def _body(plan: Plan, services: list[Service], networks: list[Network], options:
     yield ""
     yield "x-node: &node"
     yield f"  image: {_quoted(options.image)}"
-    if options.image == DEFAULT_IMAGE:
-        yield "  pull_policy: never"
+    if options.build:
+        yield f"  build: {{context: {_quoted(options.build)}, dockerfile: {DOCKERFILE}}}"
+    elif options.image == DEFAULT_IMAGE:
+        yield "  pull_policy: never"  # it is in no registry
     yield "  command: [--environment]"
     yield "  cap_drop: [ALL]"
     yield "  cap_add: [NET_ADMIN, NET_RAW]"
@@ -108,7 +115,7 @@ def _service(service: Service) -> Iterator[str]:
     yield "    environment:"
     yield f"      {HOSTS_VARIABLE}: *hosts"
     yield f"      {NODE_VARIABLE}: |-"
-    for line in json.dumps(json.loads(service.settings), indent=1).splitlines():
+    for line in service.settings.splitlines():
         yield f"        {_escaped(line)}"
     yield ""
 
