@@ -151,7 +151,7 @@ def test_all_kinds_of_nodes(docker_engine: DockerEngine, tmp_path: Path) -> None
         linux = project.must("exec", "-T", "k", "ping", "-c", "2", "-i", "0.1", "-s", "3000", "c")
         assert "2 received" in linux
         sent = project.ask("a", "run", "source", "to=b:9", "bytes=200000")[-1]
-        assert sent["bytes"] == 200_000
+        assert sent["octets"] == 200_000
 
 
 def test_a_schedule_pulls_the_cable(docker_engine: DockerEngine, tmp_path: Path) -> None:
