@@ -26,6 +26,7 @@ FAILED_EXIT = 5
 
 
 def main(words: Sequence[str]) -> int:
+    """Do what the words of a command line say; returns the exit code."""
     match list(words):
         case ["--environment"]:
             return _be_node(lambda: from_json(_variable(NODE_VARIABLE), _variable(HOSTS_VARIABLE)))

@@ -67,6 +67,7 @@ class ImpairedSocket(PacketSocket):
         return True
 
     def receive_batch(self, limit: int = 64) -> list[bytes]:
+        """Frames that are due by now. With a line they may be more than `limit`, which is for those of the kernel."""
         frames = super().receive_batch(limit)
         line = self._incoming
         if line is None:
