@@ -19,6 +19,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from nodes.application import catalogue
+from nodes.errors import MisuseError
 from nodes.io.control import ControlClient, ControlError
 
 USAGE_EXIT = 2
@@ -27,7 +29,7 @@ VERDICT_EXIT = 7
 CONNECT_SECONDS = 20.0
 """A container that has just been started needs some time before its node listens."""
 
-Options = dict[str, str | int | float | bool]
+Options = dict[str, catalogue.Value]
 Command = Callable[[ControlClient, Sequence[str]], int]
 
 
@@ -43,6 +45,9 @@ def main(address: str, words: Sequence[str]) -> int:
             return command(client, words[1:])
     except UsageError as error:
         print(f"error: {error}\n\n{__doc__}", file=sys.stderr)
+        return USAGE_EXIT
+    except MisuseError as error:
+        print(f"error: {error}", file=sys.stderr)
         return USAGE_EXIT
     except ControlError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -64,12 +69,12 @@ def _connected(address: str) -> ControlClient:
 
 
 def _ping(client: ControlClient, words: Sequence[str]) -> int:
-    result = _run_application(client, "ping", _destination(words))
+    result = _run_application(client, "ping", _destination(words, "ping"))
     return 0 if result["received"] else VERDICT_EXIT
 
 
 def _traceroute(client: ControlClient, words: Sequence[str]) -> int:
-    result = _run_application(client, "traceroute", _destination(words))
+    result = _run_application(client, "traceroute", _destination(words, "traceroute"))
     return 0 if result.get("reached", True) else VERDICT_EXIT
 
 
@@ -120,35 +125,35 @@ def _run_application(client: ControlClient, application: str, options: Options) 
     return stream.result
 
 
-def _destination(words: Sequence[str]) -> Options:
+def _destination(words: Sequence[str], application: str) -> Options:
     if not words or "=" in words[0]:
         raise UsageError("a destination is missing: the name of a node, or an address")
-    return {"to": words[0], **_options(words[1:])}
+    return {"to": words[0], **_options(application, words[1:])}
 
 
 def _application(words: Sequence[str]) -> tuple[str, Options]:
     if not words or "=" in words[0]:
         raise UsageError("the kind of an application is missing")
-    return words[0], _options(words[1:])
+    return words[0], _options(words[0], words[1:])
 
 
-def _options(words: Sequence[str]) -> Options:
+def _options(application: str, words: Sequence[str]) -> Options:
+    """Values of the types that the application's options have. A word that is not of the type goes as it is, and the
+    node says what is allowed. Raises MisuseError for an application that does not exist."""
+    known = catalogue.find(application).options
     options: Options = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name:
             raise UsageError(f"{word!r} is not an option: write option=value")
-        options[name] = _value(text)
+        options[name] = _value(known[name].type if name in known else str, text)
     return options
 
 
-def _value(text: str) -> str | int | float | bool:
-    """Numbers and truth as in a topology file; everything else is text."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _value(kind: type, text: str) -> catalogue.Value:
+    if kind is bool:
+        return {"true": True, "false": False}.get(text, text)
+    try:
+        return kind(text)  # type: ignore[no-any-return]
+    except ValueError:
+        return text

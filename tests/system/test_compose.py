@@ -150,7 +150,10 @@ def test_all_kinds_of_nodes(docker_engine: DockerEngine, tmp_path: Path) -> None
         assert len(project.ping("c", "a", "count=2", "size=3000")) == 2
         linux = project.must("exec", "-T", "k", "ping", "-c", "2", "-i", "0.1", "-s", "3000", "c")
         assert "2 received" in linux
-        sent = project.ask("a", "run", "source", "to=b:9", "bytes=200000")[-1]
+        for words, code in ((("run", "nothing"), 2), (("ping",), 2), (("ping", "b", "count"), 2), (("ping", "z"), 6)):
+            refused = project.compose("exec", "-T", "a", "lab-node", *words)
+            assert refused.returncode == code and "error: " in refused.stderr, words
+        sent = project.ask("a", "run", "source", "to=b:9", "bytes=200kB")[-1]
         assert sent["octets"] == 200_000
 
 
