@@ -134,7 +134,7 @@ async def test_it(sim):
         ("@pytest.mark.lab('no.yml')\nasync def test_x(sim): pass", "no.yml: no such file"),
         ("@pytest.mark.lab(PAIR)\nasync def test_x(sim, lab): pass", "test_x gets two labs"),
         ("@pytest.mark.lab(PAIR, driver='docke')\nasync def test_x(lab): pass", "there is no driver 'docke'"),
-        ("@pytest.mark.lab('name: x\\nnodes: {a: hos}\\n')\nasync def test_x(sim): pass", "topology.yml:2:12"),
+        ("@pytest.mark.lab('name: x\\nnodes: {a: hos}\\n')\nasync def test_x(sim): pass", "topology:2:12"),
     ],
 )
 def test_mistakes(tmp_path: Path, test: str, says: str) -> None:
