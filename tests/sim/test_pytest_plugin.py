@@ -48,7 +48,8 @@ def run(folder: Path, tests: str, *options: str, **environment: str) -> subproce
     """pytest on a file of tests, in a folder that has nothing else."""
     (folder / "test_own.py").write_text(SERVICE + tests)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    without = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # the second saves half of pytest's start
+    command = [sys.executable, "-m", "pytest", "-q", *without, *options]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     given = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_ADDOPTS")}
     return subprocess.run(
