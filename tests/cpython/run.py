@@ -6,6 +6,7 @@ Each test has a network of its own. A test that takes longer than a minute of re
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import io
 import itertools
@@ -160,6 +161,7 @@ def run_module(name: str, pattern: str = "*", *, everything: bool = False) -> It
     with machine.mirror.install(), warnings.catch_warnings():
         warnings.simplefilter("default")
         chosen = [(test, None if everything else why_not(name_of(test))) for test in tests_of(name, pattern)]
+        gc.freeze()  # each test collects garbage, many a hundred times: not by looking at every module again
         yield from (Outcome(name_of(test), NOT_APPLICABLE, reason.text) for test, reason in chosen if reason)
         for kind, tests in itertools.groupby((test for test, reason in chosen if not reason), key=type):
             with class_fixtures(kind):

@@ -48,7 +48,8 @@ def run(folder: Path, tests: str, *options: str, **environment: str) -> subproce
     """pytest on a file of tests, in a folder that has nothing else."""
     (folder / "test_own.py").write_text(SERVICE + tests)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    without = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # the second saves half of pytest's start
+    command = [sys.executable, "-m", "pytest", "-q", *without, *options]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     given = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_ADDOPTS")}
     return subprocess.run(
@@ -125,24 +126,24 @@ async def test_it(sim):
     assert "seed: 77\n" in run(tmp_path, tests, "-s", "--lab-seed", "77").stdout
 
 
-@pytest.mark.parametrize(
-    ("test", "says"),
-    [
-        ("@pytest.mark.lab(PAIR)\ndef test_x(sim): pass", "test_x gets a lab and is no coroutine function"),
-        ("async def test_x(sim): pass", "test_x has no topology"),
-        ("@pytest.mark.lab(PAIR, sed=1)\nasync def test_x(sim): pass", "the marker `lab` has no option 'sed'"),
-        ("@pytest.mark.lab('no.yml')\nasync def test_x(sim): pass", "no.yml: no such file"),
-        ("@pytest.mark.lab(PAIR)\nasync def test_x(sim, lab): pass", "test_x gets two labs"),
-        ("@pytest.mark.lab(PAIR, driver='docke')\nasync def test_x(lab): pass", "there is no driver 'docke'"),
-        ("@pytest.mark.lab('name: x\\nnodes: {a: hos}\\n')\nasync def test_x(sim): pass", "topology:2:12"),
-    ],
-)
-def test_mistakes(tmp_path: Path, test: str, says: str) -> None:
-    """Said in a line, without a traceback of ours."""
-    done = run(tmp_path, f"\n{test}\n")
+def test_mistakes(tmp_path: Path) -> None:
+    """Each said in a line, without a traceback of ours."""
+    mistakes = [
+        ("@pytest.mark.lab(PAIR)\ndef test_1(sim): pass", "test_1 gets a lab and is no coroutine function"),
+        ("async def test_2(sim): pass", "test_2 has no topology"),
+        ("@pytest.mark.lab(PAIR, sed=1)\nasync def test_3(sim): pass", "the marker `lab` has no option 'sed'"),
+        ("@pytest.mark.lab('no.yml')\nasync def test_4(sim): pass", "no.yml: no such file"),
+        ("@pytest.mark.lab(PAIR)\nasync def test_5(sim, lab): pass", "test_5 gets two labs"),
+        ("@pytest.mark.lab(PAIR, driver='docke')\nasync def test_6(lab): pass", "there is no driver 'docke'"),
+        ("@pytest.mark.lab('name: x\\nnodes: {a: hos}\\n')\nasync def test_7(sim): pass", "topology:2:12"),
+    ]
+    done = run(tmp_path, "".join(f"\n{test}\n" for test, _ in mistakes))
     assert done.returncode == 1, done.stdout
-    assert says in done.stdout
     assert "lab/testing" not in done.stdout
+    sections = re.split(r"^_{3,} .*(test_\d)(?:\[.*\])? _{3,}$", done.stdout, flags=re.MULTILINE)
+    told = dict(zip(sections[1::2], sections[2::2], strict=True))
+    for number, (_, says) in enumerate(mistakes, 1):
+        assert says in told[f"test_{number}"], done.stdout
 
 
 def test_several_workers(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from nodes.wire.addresses import parse_ip4, parse_mac
 
 Isolated = Callable[[Callable[[], None]], None]
 ETHERTYPE = 0x88B5  # IEEE 802 local experimental
-SECONDS = 5.0
+SECONDS = 20.0
+"""What to wait at most for what happens at once, also on a busy machine."""
 
 
 # Plans

@@ -20,7 +20,7 @@ Isolated = Callable[[Callable[[], None]], None]
 
 pytestmark = pytest.mark.system
 
-SECONDS = 5.0
+SECONDS = 20.0
 BROADCAST, SPANNING_TREE, PAUSE = b"\xff" * 6, bytes.fromhex("0180c2000000"), bytes.fromhex("0180c2000001")
 STRANGER = bytes.fromhex("020000000009")
 

@@ -211,11 +211,14 @@ def test_sockets_again_and_again(bench: Bench) -> None:
     process = bench.desk.start("sockets", "--lab", bench.name, "b", "--watch", "0.1")
     assert process.stdout is not None
     seen = 0
-    while seen < 3:
-        seen += process.stdout.readline().startswith("TYPE ")
+    while seen < 3 and (line := process.stdout.readline()):
+        seen += line.startswith("TYPE ")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    try:
+        _, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()  # where Ctrl-C did not end it
+    assert (process.returncode, seen) == (130, 3), err
 
 
 def test_sockets_of_a_kernel_node(bench: Bench, needs: Needs) -> None:
