@@ -25,11 +25,15 @@ def loads(text: str, name: str = "topology.yml") -> Topology:
     """The topology in `text`; `name` stands for the file in messages, and gives the lab its default name."""
     document = parse(text, name)
     document = replace(document, values={**document.values, **_marks_of_links(document, text.splitlines())})
-    data = document.data
-    if isinstance(data, dict) and "name" not in data:
-        data = {"name": _default_name(name), **data}
+    if isinstance(document.data, dict) and "name" not in document.data:
+        document = replace(document, data={"name": default_name(Path(name).stem), **document.data})
+    return checked(document)
+
+
+def checked(document: Document) -> Topology:
+    """The topology that the values of a document are. Raises TopologyError."""
     try:
-        topology = Topology.model_validate(data, context=document)
+        topology = Topology.model_validate(document.data, context=document)
     except ValidationError as error:
         raise TopologyError([*document.problems, *problems_of(error, document)]) from None
     if document.problems:
@@ -37,9 +41,9 @@ def loads(text: str, name: str = "topology.yml") -> Topology:
     return topology
 
 
-def _default_name(file: str) -> str:
-    """`my lab.yml` -> `my-lab`."""
-    name = re.sub(r"[^a-zA-Z0-9_.-]+", "-", Path(file).stem).strip("-_.")[:MAX_NODE_NAME]
+def default_name(text: str) -> str:
+    """The name of a lab after its file: `my lab` -> `my-lab`."""
+    name = re.sub(r"[^a-zA-Z0-9_.-]+", "-", text).strip("-_.")[:MAX_NODE_NAME]
     try:
         return node_name(name)
     except PydanticCustomError:
