@@ -22,6 +22,8 @@ LONGEST_LINE = 110
 MAX_INTERFACE_NAME = 15
 DEFAULT_ROUTE = "0.0.0.0/0"
 
+_PORT = re.compile(r"p(0|[1-9][0-9]{0,3})")
+
 _HEAD = '''"""A Mininet topology, written by `lab export --mininet`.
 
 Run by python3 as root, it starts Linux bridges and gives Mininet's command line. `lab up THIS_FILE.py` starts the same
@@ -154,6 +156,9 @@ class _Writer:
             yield f"forward delay {tree.forward_delay:g} s"
         if node.kind == "switch" and node.ageing_time != 300:
             yield f"ageing time {node.ageing_time:g} s"
+        for name, port in self.ports.get(node.name, {}).items():
+            if name != f"p{port}":
+                yield f"the name {name} of port {port}"
         longest = max((len(_bridge_port(node, port)) for port in self.ports.get(node.name, {}).values()), default=0)
         if longest > MAX_INTERFACE_NAME:
             yield f"Mininet's interfaces {node.name}-eth1 ... have names of {longest} characters, which Linux refuses"
@@ -230,11 +235,10 @@ def _call(method: str, words: list[str], arguments: Arguments) -> list[str]:
 
 
 def _ports(node: NodeConfig) -> dict[str, int]:
-    """A number for each interface of a switch: that of its name (`p3`, `s1-eth3`), else the next one that is free."""
+    """A number for each interface of a switch: that of its name, as in `p3`, else the next one that is free."""
     found: dict[str, int] = {}
-    pattern = re.compile(rf"(?:p|{re.escape(node.name)}-eth)([1-9][0-9]{{0,3}})")
     for interface in node.interfaces:
-        match = pattern.fullmatch(interface.name)
+        match = _PORT.fullmatch(interface.name)
         if match and int(match[1]) not in found.values():
             found[interface.name] = int(match[1])
     free = iter(number for number in range(1, 2 * len(node.interfaces) + 2) if number not in set(found.values()))

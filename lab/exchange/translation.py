@@ -1,6 +1,7 @@
 """A Mininet topology, as it was told, as the values of a topology file of ours.
 
-What Mininet decides is decided as there: interfaces are `h1-eth0` and so on; hosts get 10.0.0.1/8, 10.0.0.2/8 ... in
+What Mininet decides is decided as there: interfaces of hosts are `h1-eth0` and so on (ports of switches are `p1`, as they
+are called here); hosts get 10.0.0.1/8, 10.0.0.2/8 ... in
 the natural order of their names, each counted, also those that have an address of their own; a host's address is that
 of its interface with the lowest port; what one end of a TCLink is given holds for the frames it sends.
 
@@ -142,7 +143,9 @@ class _Translation:
         self.interfaces[node].append(_Interface(node, port, name, index, params, info.get(f"addr{side}")))
 
     def interface_name(self, node: str, port: int) -> str:
-        """Mininet's, where the kernel can have it."""
+        """Mininet's, where the kernel can have it: programs in hosts name their interfaces."""
+        if node in self.switches:
+            return f"p{port}"
         name = f"{node}-eth{port}"
         return name if len(name) <= MAX_INTERFACE_NAME else f"eth{port}"
 
