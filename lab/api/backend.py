@@ -15,6 +15,7 @@ from nodes.impairment import Direction, Patch
 
 Function = Callable[..., Awaitable[Any]]
 Action = Callable[..., Any]
+Report = Callable[[dict[str, Any]], object]
 
 
 class Exited(NamedTuple):
@@ -70,7 +71,9 @@ class Backend(Protocol):
 
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited: ...
 
-    async def application(self, node: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def application(
+        self, node: str, kind: str, options: Mapping[str, Any], report: Report | None
+    ) -> dict[str, Any]: ...
 
     async def state(self, node: str) -> dict[str, Any]: ...
 

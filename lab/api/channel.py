@@ -35,7 +35,7 @@ BUSY = 200
 
 READ_OCTETS = 64 * 1024
 
-Heard = Callable[[dict[str, Any]], None]
+Heard = Callable[[dict[str, Any]], object]
 """Given the events of a question."""
 
 

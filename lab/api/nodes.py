@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lab.api.backend import Backend, Exited, Function, Program
+from lab.api.backend import Backend, Exited, Function, Program, Report
 from lab.api.times import nanoseconds
 from lab.errors import NodeError, UserInputError
 from nodes.contract import NodeConfig
@@ -91,10 +91,11 @@ class Node:
             raise UserInputError("no command given", hint='`await node.exec("ip", "address")`')
         return await self._backend.exec(self.name, command, timeout)
 
-    async def application(self, kind: str, **options: Any) -> dict[str, Any]:
-        """Run one of the lab's own (`lab start --help` lists them) to its end: its result."""
+    async def application(self, kind: str, report: Report | None = None, /, **options: Any) -> dict[str, Any]:
+        """Run one of the lab's own (docs/api.md lists them) to its end: its result. `report` is called with what it
+        tells meanwhile, as each reply of a ping."""
         plain = {key: value.name if isinstance(value, Node) else value for key, value in options.items()}
-        return await self._backend.application(self.name, kind, plain)
+        return await self._backend.application(self.name, kind, plain, report)
 
     async def ping(self, to: str | Node, count: int = 3, **options: Any) -> dict[str, Any]:
         """What `lab ping` does: sent, received, round trip times in ns."""

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from lab.api.simulated import SimulatedLab
 from lab.api.times import nanoseconds
-from lab.drivers.sim.network import check
+from lab.drivers.sim.network import check, with_stand_ins
 from lab.engine.launch import check_system
 from lab.engine.runs import Run
 from lab.errors import NodeError, UserInputError
@@ -42,6 +42,8 @@ class Virtual(TypedDict, total=False):
     """Virtual time without a sign of the script, or of programs that it waits for."""
     turns: int
     """Of the event loop without virtual time going on."""
+    stand_in: bool
+    """Our stack takes the place of the kernel's, where a host or router wants that: in virtual time there is none."""
 
 
 class Options(Virtual, total=False):
@@ -102,6 +104,9 @@ def settings_of(virtual: Mapping[str, Any]) -> dict[str, Any]:
 
 def simulated(plan: Plan, source: str, runs: Path | None, settings: Mapping[str, Any]) -> SimulatedLab:
     """Raises LabError; then the run has failed."""
+    settings = dict(settings)
+    if settings.pop("stand_in", False):
+        plan = with_stand_ins(plan)
     check(plan)
     run = Run.create(plan, driver="sim", source=source, parent=runs)
     try:

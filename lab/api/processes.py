@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.api.backend import Action, Cancellable, Exited, Function
+from lab.api.backend import Action, Cancellable, Exited, Function, Report
 from lab.api.channel import Answer, Door, Heard
 from lab.api.process_programs import ProcessProgram, heard
 from lab.engine import registry
@@ -160,8 +160,11 @@ class ProcessLab:
                 await process.wait()
         return Exited(await process.wait(), out.decode(errors="replace"), err.decode(errors="replace"))
 
-    async def application(self, node: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        return await self._ask(node, "run", {"application": kind, "options": dict(options)}, within=None)
+    async def application(
+        self, node: str, kind: str, options: Mapping[str, Any], report: Report | None
+    ) -> dict[str, Any]:
+        params = {"application": kind, "options": dict(options)}
+        return await self._ask(node, "run", params, within=None, heard=report)
 
     async def state(self, node: str) -> dict[str, Any]:
         """Of a kernel's node also what the kernel says."""
@@ -348,10 +351,15 @@ class ProcessLab:
         return socket.socket(fileno=answer.fds[0])
 
     async def _ask(
-        self, node: str, method: str, params: Mapping[str, Any] | None = None, within: float | None = ANSWER
+        self,
+        node: str,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        within: float | None = ANSWER,
+        heard: Heard | None = None,
     ) -> dict[str, Any]:
         try:
-            return (await self._agent(node).ask(method, params, within=within)).result
+            return (await self._agent(node).ask(method, params, within=within, heard=heard)).result
         except ControlError as error:
             raise agent_error(node, error) from error
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Any
 
-from lab.api.backend import Action, Cancellable, Exited, Function
+from lab.api.backend import Action, Cancellable, Exited, Function, Report
 from lab.api.simulated_run import SimulatedRun
 from lab.drivers.sim.network import make_network
 from lab.engine.client import agent_error
@@ -118,7 +118,9 @@ class SimulatedLab:
             hint="`run` a coroutine function there, or use `--driver netns`",
         )
 
-    async def application(self, node: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    async def application(
+        self, node: str, kind: str, options: Mapping[str, Any], report: Report | None
+    ) -> dict[str, Any]:
         found = self._that_is_on(node)
         runner = found.runner
         if runner is None:
@@ -127,10 +129,16 @@ class SimulatedLab:
             )
         number = self._do(node, lambda: runner.start(kind, options, self.network.now))
         found.touch()
-        while runner.state(number) == "running":
-            await self.sleep(REPORTS)
-            if found.runner is not runner:
-                raise NodeError(f"node {node} crashed, and {kind} with it")
+        running = True
+        while running:
+            running = runner.state(number) == "running"
+            for output in runner.outputs(number):
+                if report is not None:
+                    report(output)
+            if running:
+                await self.sleep(REPORTS)
+                if found.runner is not runner:
+                    raise NodeError(f"node {node} crashed, and {kind} with it")
         result = runner.result(number)
         if runner.state(number) == "failed":
             error = ControlError(*(str(result[key]) for key in ("errno", "error", "hint")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,10 @@ LAB_VARIABLE = "LAYERLAB_LAB"
 LabOption = Annotated[
     str | None,
     typer.Option("--lab", "-l", metavar="LAB", envvar=LAB_VARIABLE, help="The lab; not needed while one is up."),
+]
+DriverOption = Annotated[
+    Literal["netns", "sim"],
+    typer.Option("--driver", metavar="netns|sim", help="What nodes live in: processes, or virtual time."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node of the lab.")]

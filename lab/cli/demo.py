@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
+from lab.api.lab import Lab
+from lab.api.opening import Options
+from lab.cli.common import DriverOption
 from lab.cli.ladder import print_ladder
 from lab.cli.output import print_note, print_table
-from lab.cli.progress import progress_bar
 from lab.cli.topology_file import plan_of
-from lab.engine.client import LabClient
 from lab.engine.ladder import Crossing, crossings
-from lab.engine.launch import bring_down, bring_up
 from lab.engine.runs import Run
 from lab.errors import EnvironmentLackError, VerdictError
 from lab.experiments.demo import Verdict, judge_captures, run_steps
@@ -27,30 +27,18 @@ def main(
     runs: Annotated[
         Path | None, typer.Option("--runs", metavar="FOLDER", help="Folder for the run.", show_default="./runs")
     ] = None,
+    driver: DriverOption = "netns",
 ) -> None:
     """Build a network of every kind of node, try it, and show what happened. Ends with 7 where something is wrong."""
     topology = _topology()
     plan = plan_of(topology, name=f"demo-{os.getpid()}", quiet=True)
     print(f"1. Building {topology.name}: {len(plan.nodes)} nodes, {len(plan.links)} links", flush=True)
-    with progress_bar() as progress:
-        run = bring_up(plan, topology.read_text(), progress, runs=runs)
-    verdicts: list[Verdict] = []
-    try:
-        client = LabClient(plan.lab)
-        print_table(
-            ["NODE", "KIND", "STACK", "STATE", "ADDRESSES"],
-            [
-                (node.name, node.kind, node.stack, node.state, " ".join(node.addresses))
-                for node in client.nodes().values()
-            ],
-        )
-        print("\n2. Trying it")
-        for verdict in run_steps(client):
-            verdicts.append(verdict)
-            _print(verdict)
-        client.close()
-    finally:
-        bring_down(plan.lab)
+    options: Options = {"runs": runs}
+    if driver == "sim":
+        options["stand_in"] = True
+    labs: list[Lab] = []
+    verdicts = Lab.run(_try_it, plan, driver=driver, told=labs.append, **options)
+    run = Run(labs[0].run_folder)
     verdicts.append(judge_captures(run))
     _print(verdicts[-1])
     _show_events(run)
@@ -60,6 +48,17 @@ def main(
     if failed:
         raise VerdictError(f"{len(failed)} of {len(verdicts)} verdicts failed")
     print_note(f"all {len(verdicts)} verdicts passed")
+
+
+async def _try_it(lab: Lab) -> list[Verdict]:
+    rows = [(node.name, node.kind, node.stack, " ".join(node.addresses)) for node in lab.nodes.values()]
+    print_table(["NODE", "KIND", "STACK", "ADDRESSES"], rows)
+    print("\n2. Trying it")
+    verdicts = []
+    async for verdict in run_steps(lab):
+        verdicts.append(verdict)
+        _print(verdict)
+    return verdicts
 
 
 def _topology() -> Path:

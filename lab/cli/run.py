@@ -20,7 +20,7 @@ import lab
 import nodes
 from lab.api.lab import Lab
 from lab.api.opening import Topology
-from lab.cli.common import JsonOption, SeedOption
+from lab.cli.common import DriverOption, JsonOption, SeedOption
 from lab.cli.output import counted, print_json, print_note, print_warning
 from lab.errors import LabError, UserInputError
 from nodes.errors import StackError
@@ -46,10 +46,7 @@ def main(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="ARGUMENT", help="For the script, in sys.argv.", show_default=False)
     ] = None,
-    driver: Annotated[
-        Literal["netns", "sim"],
-        typer.Option("--driver", metavar="netns|sim", help="Processes in real time, or virtual time."),
-    ] = "netns",
+    driver: DriverOption = "netns",
     seed: SeedOption = None,
     speed: Annotated[
         str, typer.Option("--speed", metavar="N|max", help="Virtual seconds per second: 0.1 is slow motion.")
@@ -64,6 +61,9 @@ def main(
         Literal["auto", "kernel", "relay"] | None,
         typer.Option("--impair", metavar="auto|kernel|relay", help="Who carries impaired links.", show_default="auto"),
     ] = None,
+    stand_in: Annotated[
+        bool, typer.Option("--stand-in", help="In virtual time our stack takes the place of the kernel's.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Bring a lab up, run a script on it, and take it down.
@@ -72,9 +72,10 @@ def main(
     module = load_script(script, arguments or [])
     options: dict[str, Any] = {"seed": seed, "name": name, "runs": runs, "impair": impair}
     if driver == "sim":
-        options["speed"] = parse_speed(speed)
-    elif speed != "max":
-        raise UserInputError("--speed is for virtual time", hint="add `--driver sim`")
+        options |= {"speed": parse_speed(speed), "stand_in": stand_in}
+    elif speed != "max" or stand_in:
+        option = "--stand-in" if stand_in else "--speed"
+        raise UserInputError(f"{option} is for virtual time", hint="add `--driver sim`")
     begun = time.monotonic()
     opened, result = _run(
         module.main, topology or _topology_of(module, script), script, begun, driver=driver, **options

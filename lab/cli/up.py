@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lab.cli.common import JsonOption, SeedOption, TopologyArgument
+from lab.cli.common import DriverOption, JsonOption, SeedOption, TopologyArgument
 from lab.cli.output import counted, print_json, print_note
 from lab.cli.progress import progress_bar
 from lab.engine.client import LabClient
@@ -37,9 +37,7 @@ def main(
             show_default="the file's",
         ),
     ] = None,
-    driver: Annotated[
-        Literal["netns", "sim"], typer.Option("--driver", metavar="netns", help="What nodes live in.")
-    ] = "netns",
+    driver: DriverOption = "netns",
     json: JsonOption = False,
 ) -> None:
     """Build the network of a topology file and start every node.
@@ -54,7 +52,7 @@ def main(
         plan, source = importlib.import_module("lab.cli.topology_file").plan_and_source(
             topology, seed, name=name, impair_by=impair
         )
-        run = bring_up(plan, source, progress, runs=runs, spare=spare)
+        run = bring_up(plan, source, progress, driver=driver, runs=runs, spare=spare)
         impaired = _impaired(plan.lab) if any(link.impairment for link in plan.links) else []
     seconds = time.monotonic() - begun
     if json:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.engine.client import LabClient, follow
+from lab.api.lab import Lab
+from lab.api.nodes import Node
 from lab.engine.ladder import crossings
-from lab.engine.launch import own_python
 from lab.engine.runs import Run
 from lab.errors import LabError
+from nodes.units import MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,55 +34,54 @@ class Verdict:
     numbers: str
 
 
-Step = Callable[[LabClient], Iterator[Verdict]]
+Step = Callable[[Lab], AsyncIterator[Verdict]]
 
 
-def run_steps(client: LabClient) -> Iterator[Verdict]:
+async def run_steps(lab: Lab) -> AsyncIterator[Verdict]:
     """All steps on a lab that is up, in order; one that raises is a failed verdict, and the others still run."""
     for step in STEPS:
         try:
-            yield from step(client)
+            async for verdict in step(lab):
+                yield verdict
         except LabError as error:
             yield Verdict(str(step.__doc__), False, error.message)
 
 
-def everyone_reaches_everyone(client: LabClient) -> Iterator[Verdict]:
+async def everyone_reaches_everyone(lab: Lab) -> AsyncIterator[Verdict]:
     """every host and router reaches every other"""
-    nodes = [node for node in client.nodes().values() if node.kind in ("host", "router")]
+    nodes = [node for node in lab.nodes.values() if node.kind in ("host", "router")]
     sources = [node for node in nodes if node.stack == "layerlab"]
-    pairs = [(source, target) for source in sources for target in nodes if source != target]
+    pairs = [(source, target) for source in sources for target in nodes if source is not target]
     failed, times = [], []
     for source, target in pairs:
-        result = _run(client, source.name, "ping", to=target.name, count=1, timeout=2.0)
+        result = await source.ping(target, count=1, timeout=2.0)
         if result["received"]:
             times.append(result["rtt_avg"])
         else:
             failed.append(f"{source.name}->{target.name}")
     numbers = f"{len(pairs) - len(failed)} of {len(pairs)} pairs answer"
     if times:
-        numbers += f", median {sorted(times)[len(times) // 2] / 1e6:.1f} ms"
-    yield Verdict("every host and router reaches every other", not failed, numbers + "".join(f", {f}" for f in failed))
+        numbers += f", median {sorted(times)[len(times) // 2] / MILLISECOND:.1f} ms"
+    yield Verdict(str(everyone_reaches_everyone.__doc__), not failed, numbers + "".join(f", {f}" for f in failed))
 
 
-def the_path_is_the_planned_one(client: LabClient) -> Iterator[Verdict]:
+async def the_path_is_the_planned_one(lab: Lab) -> AsyncIterator[Verdict]:
     """the path from a to b crosses both routers"""
     hops: list[dict[str, Any]] = []
-    with client.agent("a") as agent:
-        options = {"to": "b", "timeout": 1.0}
-        result = follow(agent.stream("run", {"application": "traceroute", "options": options}), hops.append)
-    owners = client.owners()
+    result = await lab.node("a").application("traceroute", hops.append, to="b", timeout=1.0)
+    owners = {address: node.name for node in lab.nodes.values() for address in node.addresses}
     path = [
         next((owners.get(probe["address"], probe["address"]) for probe in hop["probes"] if probe["address"]), "*")
         for hop in hops
     ]
     passed = bool(result["reached"]) and path == ["r1", "r2", "b"]
-    yield Verdict("the path from a to b crosses both routers", passed, "a -> " + " -> ".join(path))
+    yield Verdict(str(the_path_is_the_planned_one.__doc__), passed, "a -> " + " -> ".join(path))
 
 
-def datagrams_survive_fragmentation(client: LabClient) -> Iterator[Verdict]:
+async def datagrams_survive_fragmentation(lab: Lab) -> AsyncIterator[Verdict]:
     """UDP datagrams larger than any frame are fragmented, reassembled and echoed"""
     for size in (4000, 40_000):
-        result = _run(client, "a", "udp_source", to="b", port=7, size=size, count=5, mode="request")
+        result = await lab.node("a").application("udp_source", to="b", port=7, size=size, count=5, mode="request")
         numbers = f"{result['answered']} of {result['sent']} echoes of {size} octets"
         yield Verdict(
             f"UDP datagrams of {size:,} octets are fragmented, reassembled and echoed",
@@ -90,46 +90,58 @@ def datagrams_survive_fragmentation(client: LabClient) -> Iterator[Verdict]:
         )
 
 
-def the_path_mtu_is_found(client: LabClient) -> Iterator[Verdict]:
+async def the_path_mtu_is_found(lab: Lab) -> AsyncIterator[Verdict]:
     """a packet that may not be fragmented finds the narrow link"""
-    events: list[dict[str, Any]] = []
-    with client.agent("a") as agent:
-        options = {"to": "b", "count": 2, "size": 1472, "dont_fragment": True, "interval": 0.05, "timeout": 1.0}
-        follow(agent.stream("run", {"application": "ping", "options": options}), events.append)
-        reported = [event["mtu"] for event in events if "mtu" in event]
-        yield Verdict(
-            "a packet too large is answered with the MTU of the narrow link",
-            1400 in reported,
-            f"fragmentation needed, MTU {', '.join(map(str, reported)) or 'not reported'}",
+    a, core = lab.node("a"), lab.link("core")
+    reports: list[dict[str, Any]] = []
+
+    async def ping(size: int, count: int) -> dict[str, Any]:
+        return await a.application(
+            "ping", reports.append, to="b", count=count, size=size, dont_fragment=True, interval=0.05, timeout=1.0
         )
-        mtus = agent.call("state")["device"]["path_mtus"]
-        known = [row["mtu"] for row in mtus]
-        yield Verdict("the sender remembers the path MTU", known == [1400], f"path MTUs of a: {known}")
-        options |= {"size": 1372, "count": 3}
-        result = follow(agent.stream("run", {"application": "ping", "options": options}), events.append)
-        numbers = f"{result['received']} of {result['transmitted']} pings of 1,400 octets arrive unfragmented"
-        yield Verdict("what fits passes unfragmented", result["received"] == 3, numbers)
-        client.set_link("core", mtu=1200)
-        follow(agent.stream("run", {"application": "ping", "options": options}), events.append)
-        known = [row["mtu"] for row in agent.call("state")["device"]["path_mtus"]]
-        yield Verdict("the sender follows when the link narrows to 1200", known == [1200], f"path MTUs of a: {known}")
-        client.set_link("core", mtu=1400)
 
+    async def known() -> list[int]:
+        return [row["mtu"] for row in (await a.state())["path_mtus"]]
 
-def the_kernel_agrees(client: LabClient) -> Iterator[Verdict]:
-    """Linux's own ping and ours understand each other"""
-    result = _run(client, "a", "ping", to="k", count=3, size=3000, interval=0.1, timeout=1.0)
+    await ping(1472, 2)
+    reported = [report["mtu"] for report in reports if "mtu" in report]
     yield Verdict(
-        "our ping reaches the kernel's stack, fragmented", result["received"] == 3, f"{result['received']} of 3 replies"
+        "a packet too large is answered with the MTU of the narrow link",
+        1400 in reported,
+        f"fragmentation needed, MTU {', '.join(map(str, reported)) or 'not reported'}",
     )
+    mtus = await known()
+    yield Verdict("the sender remembers the path MTU", mtus == [1400], f"path MTUs of a: {mtus}")
+    result = await ping(1372, 3)
+    numbers = f"{result['received']} of {result['transmitted']} pings of 1,400 octets arrive unfragmented"
+    yield Verdict("what fits passes unfragmented", result["received"] == 3, numbers)
+    await core.set_mtu(1200)
+    await ping(1372, 3)
+    mtus = await known()
+    yield Verdict("the sender follows when the link narrows to 1200", mtus == [1200], f"path MTUs of a: {mtus}")
+    await core.set_mtu(1400)
+
+
+async def the_plain_host_agrees(lab: Lab) -> AsyncIterator[Verdict]:
+    """the plain host k and our stack understand each other"""
+    k = lab.node("k")
+    result = await lab.node("a").ping(k, count=3, size=3000, interval=0.1, timeout=1.0)
+    numbers = f"{result['received']} of 3 replies"
+    yield Verdict("our ping reaches the plain host k, fragmented", result["received"] == 3, numbers)
+    passed, numbers = await _ping_of(k)
+    yield Verdict("the ping of k reaches our stack, fragmented", passed, numbers)
+
+
+async def _ping_of(k: Node) -> tuple[bool, str]:
+    """Linux's, where k has Linux's stack."""
+    if k.stack == "layerlab":
+        result = await k.ping("a", count=3, size=3000, interval=0.1, timeout=1.0)
+        return result["received"] == 3, f"{result['received']} of 3 replies to our stack, which stands for Linux's here"
     if shutil.which("ping") is None:
-        yield Verdict("the kernel's ping reaches our stack", True, "not tried: this machine has no ping command")
-        return
-    ping = ["ping", "-n", "-c", "3", "-i", "0.2", "-s", "3000", "-W", "2", "a"]
-    command, environment = own_python("lab", "exec", "--lab", client.lab, "k", "--", *ping)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        return True, "not tried: this machine has no ping command"
+    done = await k.exec("ping", "-n", "-c", "3", "-i", "0.2", "-s", "3000", "-W", "2", "a", timeout=30)
     summary = next((line for line in done.stdout.splitlines() if "received" in line), done.stderr.strip())
-    yield Verdict("the kernel's ping reaches our stack, fragmented", done.returncode == 0, summary.split(", time")[0])
+    return done.status == 0, summary.split(", time")[0]
 
 
 STEPS: tuple[Step, ...] = (
@@ -137,7 +149,7 @@ STEPS: tuple[Step, ...] = (
     the_path_is_the_planned_one,
     datagrams_survive_fragmentation,
     the_path_mtu_is_found,
-    the_kernel_agrees,
+    the_plain_host_agrees,
 )
 
 
@@ -165,8 +177,3 @@ def _complaints(capture: Path) -> list[str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = done.stdout.splitlines()
     return lines if done.returncode == 0 else [*lines, done.stderr.strip()]
-
-
-def _run(client: LabClient, node: str, application: str, **options: Any) -> dict[str, Any]:
-    with client.agent(node) as agent:
-        return follow(agent.stream("run", {"application": application, "options": options}), lambda _: None)

@@ -124,3 +124,31 @@ def test_a_simulation_is_no_daemon() -> None:
     )
     assert done.returncode == 2
     assert "`lab run SCRIPT --driver sim`" in done.stderr
+
+
+def test_a_stand_in(tmp_path: Path) -> None:
+    """A node that wants the kernel's stack is refused in virtual time, unless ours may stand in for it."""
+    text = (
+        'TOPOLOGY = """\nname: pair\nnodes: {a: host, k: {kind: host, stack: kernel}}\nlinks: [a -- k]\n"""\n'
+        "async def main(lab):\n"
+        "    return lab.node('k').stack, (await lab.node('k').ping('a', count=2))['received']\n"
+    )
+    done = run(tmp_path, text)
+    assert done.returncode == 2
+    assert "a simulation has no kernel: k cannot have its stack" in done.stderr
+    assert "--stand-in" in done.stderr
+    done = run(tmp_path, text, "--stand-in")
+    assert (done.returncode, done.stdout) == (0, '[\n "layerlab",\n 2\n]\n'), done.stderr
+    done = run(tmp_path, text, "--stand-in", driver="netns")
+    assert done.returncode == 2
+    assert "--stand-in is for virtual time" in done.stderr
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """In virtual time it shows what it shows in processes (tests/system/test_demo.py)."""
+    command = [sys.executable, "-m", "lab", "demo", "--driver", "sim", "--runs", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\n  pass  ") == 11
+    assert "a -> r1 -> r2 -> b" in done.stdout
+    assert "all 11 verdicts passed" in done.stderr

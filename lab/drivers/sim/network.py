@@ -2,7 +2,7 @@
 
 What the plan decided holds here too: names, addresses, routes, seeds, impairments. Three things differ. Links carry no
 segments that a wire would not (offload). A switch of the kernel is a learning switch of ours. And there is no kernel: a
-host or a router that wants its stack is refused.
+host or a router that wants its stack is refused, unless who runs it lets ours stand in for it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,17 @@ def check(plan: Plan) -> None:
     if kernels:
         raise UserInputError(
             f"a simulation has no kernel: {', '.join(kernels)} cannot have its stack",
-            hint="leave out `stack: kernel`, or use `--driver netns`",
+            hint="`--stand-in` lets our stack take its place; `--driver netns` has a kernel",
         )
+
+
+def with_stand_ins(plan: Plan) -> Plan:
+    """The plan with our stack in every host and router that wants the kernel's: same names, addresses and routes."""
+    return dataclasses.replace(plan, nodes=tuple(_standing_in(node) for node in plan.nodes))
+
+
+def _standing_in(node: NodeConfig) -> NodeConfig:
+    return node if node.is_bridge else dataclasses.replace(node, stack="layerlab")
 
 
 def config_of(node: NodeConfig) -> NodeConfig:
