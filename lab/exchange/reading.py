@@ -10,6 +10,7 @@ from lab.exchange.reference import parse_reference
 from lab.exchange.text import topology_text
 from lab.exchange.translation import translate
 from lab.model.load import checked, default_name, loads
+from lab.model.names import is_node_name
 from lab.model.topology import Topology
 from lab.model.yaml_source import Document, read_text
 
@@ -30,6 +31,7 @@ def read(path: str | Path) -> Read:
         return Read(loads(source, str(path)), source)
     document: Document = record(reference, translate)
     assert isinstance(document.data, dict)
-    document.data["name"] = default_name(str(document.data["name"]))
+    name = str(document.data["name"])
+    document.data["name"] = name if is_node_name(name) else default_name(name)
     source = topology_text(document.data, (f"{reference.text}, a Mininet topology",))
     return Read(checked(document), source)

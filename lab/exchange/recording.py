@@ -110,6 +110,9 @@ def _watched(base: Any, file: str) -> Iterator[_Places]:
             if node not in topo.g.nodes():
                 hint = did_you_mean(str(node), [*topo.g.nodes()], "addHost and addSwitch come before addLink")
                 raise TopologyError([Problem(file, *mark, f"there is no node {node!r}", hint)])
+        if node1 == node2:
+            hint = "its ends are two different nodes"
+            raise TopologyError([Problem(file, *mark, f"a link from {node1!r} to itself", hint)])
         key = add_link(topo, node1, node2, *args, **params)
         places.links.setdefault(id(topo), []).append(LinkTold(topo.linkInfo(node1, node2, key), mark))
         return key

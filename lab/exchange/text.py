@@ -43,8 +43,13 @@ def _flow(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, str):
-        return value if _needs_no_quotes(value) else json.dumps(value)
+        return value if _needs_no_quotes(value) else _quoted(value)
     return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """As JSON, but for characters beyond 16 bits: YAML has an escape for these, and JSON two halves."""
+    return '"' + "".join(f"\\U{ord(c):08x}" if ord(c) > 0xFFFF else json.dumps(c)[1:-1] for c in text) + '"'
 
 
 def _needs_no_quotes(text: str) -> bool:

@@ -1,9 +1,9 @@
 """A Mininet topology, as it was told, as the values of a topology file of ours.
 
-What Mininet decides is decided as there: interfaces of hosts are `h1-eth0` and so on (ports of switches are `p1`, as they
-are called here); hosts get 10.0.0.1/8, 10.0.0.2/8 ... in
-the natural order of their names, each counted, also those that have an address of their own; a host's address is that
-of its interface with the lowest port; what one end of a TCLink is given holds for the frames it sends.
+What Mininet decides is decided as there: interfaces of hosts are `h1-eth0` and so on (ports of switches have our names,
+`p1`); hosts get 10.0.0.1/8, 10.0.0.2/8 ... in the natural order of their names, each counted, also those that have an
+address of their own; a host's address is that of its interface with the lowest port; what one end of a TCLink is given
+holds for the frames that it sends.
 
 What Mininet leaves to a controller is decided here: switches are learning bridges, and where they form a loop and none
 says anything of a spanning tree, they are our own switches with one. Routes that no one writes are the planner's.
@@ -109,6 +109,9 @@ class _Translation:
                 self.add_interface(index, link, side)
 
     def document(self) -> Document:
+        if not self.told.nodes:
+            hint = "self.addHost('h1')"
+            raise TopologyError([self.told.problem(Mark(1, 1), f"{self.told.name!r} adds no node", hint)])
         nodes = {name: self.node(name, params) for name, params in self.told.nodes.items()}
         links = [self.link(index, link) for index, link in enumerate(self.told.links)]
         self.span_loops(nodes)
@@ -191,11 +194,18 @@ class _Translation:
             hint = "switches are learning bridges; their parameters stp, prio and impl count"
             self.remarks.warn(self.mark(name), name, f"the class {cls.__name__} is not used", hint)
         if params.get("stp"):
-            priority = params.get("prio")
-            data["stp"] = {"priority": priority} if priority is not None else True
+            data["stp"] = {"priority": self.priority(name, params["prio"])} if params.get("prio") is not None else True
         elif params.get("stp") is not None:
             data["stp"] = False
         return data
+
+    def priority(self, name: str, given: Any) -> Any:
+        """IEEE 802.1D-2004 has steps of 4096; what is no number is the model's to refuse."""
+        if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= 0xFFFF or given % 4096 == 0:
+            return given
+        step = given - given % 4096
+        self.remarks.warn(self.mark(name), name, f"prio {given} is {step} here", "priorities have steps of 4096")
+        return step
 
     def host(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
         given = {key: value for key, value in params.items() if key not in ("cls", "isSwitch", "isHost")}

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from lab.model.errors import TopologyError
 from lab.model.explain import problems_of
-from lab.model.names import MAX_NODE_NAME, node_name, split_link
+from lab.model.names import MAX_NODE_NAME, is_node_name, split_link
 from lab.model.topology import Topology
 from lab.model.yaml_source import Document, KeyPath, Mark, parse, read_text
 
@@ -42,12 +42,9 @@ def checked(document: Document) -> Topology:
 
 
 def default_name(text: str) -> str:
-    """The name of a lab after its file: `my lab` -> `my-lab`."""
+    """The name of a lab after a file, or after something in one: `my lab` -> `my-lab`."""
     name = re.sub(r"[^a-zA-Z0-9_.-]+", "-", text).strip("-_.")[:MAX_NODE_NAME]
-    try:
-        return node_name(name)
-    except PydanticCustomError:
-        return "lab"
+    return name if is_node_name(name) else "lab"
 
 
 def _marks_of_links(document: Document, lines: list[str]) -> dict[KeyPath, Mark]:
