@@ -108,11 +108,10 @@ def test_the_same_plan(data: dict[str, Any]) -> None:
 
 
 _texts = st.text(max_size=12)
+_values = st.one_of(_texts, st.booleans(), st.integers(-(2**64), 2**64), st.none(), st.lists(_texts))
 
 
-@given(
-    st.dictionaries(_texts, st.one_of(_texts, st.booleans(), st.integers(), st.none(), st.lists(_texts)), max_size=5)
-)
+@given(st.dictionaries(_texts, _values, max_size=5))
 def test_text_of_values(values: dict[str, Any]) -> None:
     """Whatever stands in a value reads as itself."""
     data = {"x": values}

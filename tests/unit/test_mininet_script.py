@@ -135,7 +135,7 @@ def test_nodes() -> None:
         """
     )
     lines = [" ".join(line.split()) for line in script.text.splitlines()]
-    assert 'self.addHost("k", ip="10.0.1.3/24", defaultRoute="via 10.0.1.1", stack="kernel")' in lines
+    assert 'self.addHost("k", ip="10.0.1.2/24", defaultRoute="via 10.0.1.1", stack="kernel")' in lines
     assert 'self.addSwitch("s1", impl="stack", stp=True, prio=4096)' in lines
     assert 'self.addSwitch("hub", cls=Hub, kind="hub", dpid="2")' in lines
     assert any(line.startswith('self.addHost("r", cls=Router, ip="10.0.0.2/24"') for line in lines)
