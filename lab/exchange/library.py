@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -56,7 +57,9 @@ def _no_network(cls: Any) -> Iterator[None]:
 
 
 def can_import_mininet() -> bool:
-    """Mininet's node classes need modules that newer versions of Python have not: then it is as if it were absent."""
+    """Mininet's node classes need modules that newer versions of Python have not: then it is as if it were absent. Its
+    logger's class, which it leaves for all loggers that come after, is put back."""
+    logger_class = logging.getLoggerClass()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -64,6 +67,8 @@ def can_import_mininet() -> bool:
                 importlib.import_module(f"{PACKAGE}.{name}")
         except ImportError:
             return False
+        finally:
+            logging.setLoggerClass(logger_class)
     return True
 
 

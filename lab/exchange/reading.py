@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import NamedTuple
 
-from lab.exchange.recording import record
 from lab.exchange.reference import parse_reference
-from lab.exchange.text import topology_text
-from lab.exchange.translation import translate
-from lab.model.load import checked, default_name, loads
-from lab.model.names import is_node_name
+from lab.model.load import loads
 from lab.model.topology import Topology
-from lab.model.yaml_source import Document, read_text
+from lab.model.yaml_source import read_text
 
 
 class Read(NamedTuple):
@@ -29,9 +26,5 @@ def read(path: str | Path) -> Read:
     if reference is None:
         source = read_text(Path(path))
         return Read(loads(source, str(path)), source)
-    document: Document = record(reference, translate)
-    assert isinstance(document.data, dict)
-    name = str(document.data["name"])
-    document.data["name"] = name if is_node_name(name) else default_name(name)
-    source = topology_text(document.data, (f"{reference.text}, a Mininet topology",))
-    return Read(checked(document), source)
+    # Most topologies are files of ours, and most commands are waited for: what only the others need is imported here.
+    return Read(*importlib.import_module("lab.exchange.mininet_reading").read_mininet(reference))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -121,6 +122,7 @@ def test_it_is_read_alike_with_mininet_and_without(tmp_path: Path, monkeypatch: 
     """Our modules stand for Mininet's: the same values, the same places, the same warnings."""
     (tmp_path / "net.py").write_text(TOPO + _SHAPES)
     assert library.can_import_mininet()
+    assert logging.getLoggerClass() is logging.Logger
     references = [f"net.py:{name}" for name in _NAMES]
     real = [read(reference) for reference in references]
     assert str(DEBIAN) in os.path.realpath(sys.modules["mininet.topo"].__file__ or "")

@@ -134,12 +134,14 @@ def test_nodes() -> None:
         links: [a -- s1, {ends: [r, s1], addresses: {r: 10.0.0.2/24}}, r -- hub, k -- hub, b -- hub]
         """
     )
-    lines = [" ".join(line.split()) for line in script.text.splitlines()]
-    assert 'self.addHost("k", ip="10.0.1.2/24", defaultRoute="via 10.0.1.1", stack="kernel")' in lines
-    assert 'self.addSwitch("s1", impl="stack", stp=True, prio=4096)' in lines
-    assert 'self.addSwitch("hub", cls=Hub, kind="hub", dpid="2")' in lines
-    assert any(line.startswith('self.addHost("r", cls=Router, ip="10.0.0.2/24"') for line in lines)
-    assert any(line.startswith('self.addHost("a", cls=RoutedHost') and "10.9.0.0/16" in line for line in lines)
+    text = " ".join(script.text.split())
+    assert 'self.addHost("k", ip="10.0.1.2/24", defaultRoute="via 10.0.1.1", stack="kernel")' in text
+    assert 'self.addSwitch("s1", impl="stack", stp=True, prio=4096)' in text
+    assert 'self.addSwitch("hub", cls=Hub, kind="hub", dpid="2")' in text
+    assert 'self.addHost("r", cls=Router, ip="10.0.0.2/24")' in text
+    assert (
+        '"a", cls=RoutedHost, ip="10.0.0.1/24", defaultRoute="via 10.0.0.2", routes=[("10.9.0.0/16", "10.0.0.2"' in text
+    )
     assert script.left_out == []
 
 
