@@ -1,8 +1,9 @@
 """Mininet's modules, while a file that imports them is read: the real ones where they can be imported, else ours.
 
 Ours stand in `sys.modules` under Mininet's names, and are taken out again: nothing else in this process shall take
-them for Mininet. The real `Mininet` class cannot be called meanwhile: a network started by a file that is only read
-would be nobody's, and the class changes parameters of the whole machine first.
+them for Mininet. Of the real ones, nothing can be started meanwhile: a network of a file that is only read would be
+nobody's, and Mininet changes parameters of the whole machine first. Controllers, which files make beside their
+topologies, are only kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MODULES = ("topo", "link", "node", "nodelib", "net", "cli", "log", "util", "top
 def mininet_modules() -> Iterator[ModuleType]:
     """For the time of the context, `mininet` can be imported. Gives the module of `Topo`."""
     if can_import_mininet():
-        with _no_network(importlib.import_module(f"{PACKAGE}.net").Mininet):
+        with _nothing_starts(importlib.import_module(f"{PACKAGE}.net"), importlib.import_module(f"{PACKAGE}.node")):
             yield importlib.import_module(f"{PACKAGE}.topo")
         return
     found = {PACKAGE: importlib.import_module(_OURS)}
@@ -43,17 +44,27 @@ def mininet_modules() -> Iterator[ModuleType]:
 
 
 @contextlib.contextmanager
-def _no_network(cls: Any) -> Iterator[None]:
-    start = cls.__init__
+def _nothing_starts(net: Any, node: Any) -> Iterator[None]:
+    def refuse(subject: object, *_args: object, **_params: object) -> None:
+        absent(type(subject).__name__)
 
-    def refuse(network: object, *_args: object, **_params: object) -> None:
-        absent(type(network).__name__)
+    def keep(controller: Any, name: str, **params: object) -> None:
+        controller.name, controller.params = name, params
 
-    cls.__init__ = refuse
+    replaced = [
+        (net.Mininet, "__init__", refuse),
+        (node.Node, "startShell", refuse),
+        (node.Controller, "__init__", keep),
+    ]
+    replaced += [(cls, "__init__", keep) for cls in node.Controller.__subclasses__() if "__init__" in vars(cls)]
+    before = [getattr(cls, name) for cls, name, _ in replaced]
+    for cls, name, function in replaced:
+        setattr(cls, name, function)
     try:
         yield
     finally:
-        cls.__init__ = start
+        for (cls, name, _), function in zip(replaced, before, strict=True):
+            setattr(cls, name, function)
 
 
 def can_import_mininet() -> bool:

@@ -18,7 +18,9 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 KNOWN = frozenset(("bw", "delay", "jitter", "loss", "max_queue_size"))
-HARMLESS = frozenset(("gro", "txo", "rxo", "disable_gro", "port", "moveIntfFn", "ip", "mac", "up", "ifconfig"))
+HARMLESS = frozenset(
+    ("use_htb", "gro", "txo", "rxo", "disable_gro", "port", "moveIntfFn", "ip", "mac", "up", "ifconfig")
+)
 """Read elsewhere, or without a meaning here."""
 IGNORED = {
     "use_hfsc": "the rate is kept by our own means",

@@ -80,10 +80,11 @@ class _Rehearsal:
 
 
 def rehearse(cls: type, name: str, params: dict[str, Any]) -> Rehearsed:
-    """For a class of Mininet's own, nothing. Parameters are those of the node."""
+    """Of Mininet's own classes, only NAT forwards. Parameters are those of the node."""
     found = Rehearsed()
     own = [base for base in cls.__mro__ if base is not object and not is_library(base.__module__)]
     if not own:
+        found.forwards = cls.__name__ == "NAT"
         return found
     if any(base.__name__ == "CPULimitedHost" for base in cls.__mro__):
         found.failure = "it makes control groups when it is tried"

@@ -36,6 +36,7 @@ _LINK_KEYS = {f"{name}{side}" for side in (1, 2) for name in ("node", "port", "i
 _LINK_KEYS |= {"cls", "intf", "fast", "key"}
 _LINK_CLASSES = frozenset(("Link", "TCLink", "TCULink", "OVSLink", "Intf", "TCIntf", "OVSIntf"))
 _HOST_KEYS = frozenset(("ip", "mac", "defaultRoute", "cls", "stack", "isSwitch", "isHost", "lo", "name"))
+_NAT_KEYS = frozenset(("subnet", "inetIntf", "localIntf", "flush"))
 _SWITCH_KEYS = frozenset(
     ("isSwitch", "cls", "name", "stp", "prio", "impl", "kind", "failMode", "datapath", "batch", "dpid")
 )
@@ -169,9 +170,11 @@ class _Translation:
 
     def say_unknown(self, name: str, params: dict[str, Any], known: frozenset[str]) -> None:
         for key, value in params.items():
-            if key == "inNamespace" and not value:
+            if key == "inNamespace" and not value and getattr(params.get("cls"), "__name__", "") != "NAT":
                 hint = "each node has a network of its own; a plain Linux host is stack='kernel'"
                 self.remarks.warn(self.mark(name), name, "inNamespace=False has no effect here", hint)
+            elif key in _NAT_KEYS and getattr(params.get("cls"), "__name__", "") == "NAT":
+                continue  # said of the class
             elif key not in known and key != "inNamespace" and value is not None:
                 hint = _NO_EFFECT.get(key, "")
                 if hint or not self.takes(params.get("cls"), key):
@@ -212,6 +215,9 @@ class _Translation:
         cls = params.get("cls")
         rehearsed = rehearse(cls, name, given) if isinstance(cls, type) else Rehearsed()
         self.say_rehearsed(name, cls, rehearsed)
+        if isinstance(cls, type) and cls.__name__ == "NAT" and is_library(cls.__module__):
+            message = "it forwards, and translates no addresses"
+            self.remarks.warn(self.mark(name), name, message, "no node of a lab reaches the network outside")
         data: dict[str, Any] = {"kind": "router" if rehearsed.forwards else "host"}
         if params.get("stack") is not None:
             data["stack"] = params["stack"]

@@ -154,8 +154,30 @@ def test_a_file_that_is_read_starts_no_network(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="Mininet belongs to a running network") as caught:
         read("net.py:wan")
     assert str(caught.value).startswith("net.py:26:1: ")
-    mininet_class = sys.modules["mininet.net"].Mininet
-    assert mininet_class.__init__.__name__ == "__init__"  # as it was
+    assert "refuse" not in sys.modules["mininet.net"].Mininet.__init__.__qualname__  # as it was
+
+
+@pytest.mark.usefixtures("mininet")
+@pytest.mark.parametrize(
+    ("line", "starts"),
+    [
+        ("Node('n')", True),
+        ("Host('h', inNamespace=False)", True),
+        ("c = RemoteController('c0', ip='127.0.0.1', port=1)", False),
+        ("c = [Controller('c1', port=6633), OVSController('c2')]", False),
+    ],
+)
+def test_nodes_and_controllers_beside_a_topology(tmp_path: Path, line: str, starts: bool) -> None:
+    """Mininet would start a shell for each."""
+    head = "from mininet.node import Controller, Host, OVSController, RemoteController\n"
+    (tmp_path / "net.py").write_text(f"{head}{TOPO}\n{line}\n")
+    if starts:
+        with pytest.raises(Exception, match="belongs to a running network"):
+            read("net.py:wan")
+    else:
+        assert "h1" in read("net.py:wan").topology.nodes
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert not [pid for pid in children if "mininet:" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 MIXED = """

@@ -274,7 +274,9 @@ def test_doubtful_link_parameters(files: Files, arguments: str, words: str) -> N
     assert warnings(found)[0] == f"net.py:12:9: a -- b: {words}"
 
 
-@pytest.mark.parametrize("arguments", ["delay=0", "delay='0ms'", "loss=0", "bw=None, delay=None", "use_hfsc=False"])
+@pytest.mark.parametrize(
+    "arguments", ["delay=0", "delay='0ms'", "loss=0", "bw=None, delay=None", "use_hfsc=False", "use_htb=True"]
+)
 def test_parameters_that_say_nothing(files: Files, arguments: str) -> None:
     found = files.build(f"self.addLink(self.addHost('a'), self.addHost('b'), {arguments})")
     assert make_plan(found.topology).links[0].impairment is None
@@ -462,6 +464,18 @@ def test_a_router_that_does_not_forward_is_pointed_out(files: Files) -> None:
         """
     )
     assert warnings(found) == ["net.py:12:9: m: the default router of 'a' does not forward"]
+
+
+def test_nat_is_a_router_without_translation(files: Files) -> None:
+    found = files.build(
+        """
+        from mininet.nodelib import NAT
+        self.addNode("nat", cls=NAT, ip="10.1.0.1/24", inNamespace=False, subnet="10.1.0.0/24", inetIntf="eth0")
+        self.addLink("nat", self.addHost("a", ip="10.1.0.2/24", defaultRoute="via 10.1.0.1"))
+        """
+    )
+    assert isinstance(found.topology.nodes["nat"], Router)
+    assert warnings(found) == ["net.py:13:9: nat: it forwards, and translates no addresses"]
 
 
 # What has no meaning here

@@ -9,7 +9,10 @@ import pytest
 
 from lab.exchange.reading import read
 from lab.exchange.standin.absent import OnlyDescribedError
+from lab.exchange.standin.cli import CLI
+from lab.exchange.standin.net import Mininet
 from lab.exchange.standin.node import Host, Node, RemoteController
+from lab.exchange.standin.term import makeTerms
 from lab.exchange.standin.topo import (
     LinearTopo,
     MinimalTopo,
@@ -122,9 +125,14 @@ def test_helpers() -> None:
 
 
 def test_nothing_runs() -> None:
-    for call in (lambda: Node("a").cmd("ls"), lambda: RemoteController("c0")):
+    for call in (lambda: Node("a").cmd("ls"), lambda: Mininet(), lambda: CLI(None), lambda: makeTerms([])):
         with pytest.raises(OnlyDescribedError, match="belongs to a running network"):
             call()
+
+
+def test_a_controller_is_only_kept() -> None:
+    controller = RemoteController("c0", ip="127.0.0.1", port=6633)
+    assert (controller.name, controller.params) == ("c0", {"ip": "127.0.0.1", "port": 6633})
 
 
 def test_parameters_are_set_as_mininet_sets_them() -> None:
