@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.exchange import library
@@ -98,6 +98,7 @@ def comparable(plan: Plan) -> Plan:
 
 
 @pytest.mark.slow
+@settings(max_examples=80)  # each is a whole network, planned twice
 @given(topologies())
 def test_the_same_plan(data: dict[str, Any]) -> None:
     plan = make_plan(loads(topology_text(data)))
