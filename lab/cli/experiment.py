@@ -18,10 +18,11 @@ from lab.experiments.experiment import Experiment
 from lab.experiments.junit import write_junit
 from lab.experiments.runner import Asked, Result, run_experiment
 from lab.experiments.verdict import Verdict
+from lab.experiments.written import load_experiment
 
 WIDTH = 78
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment of the catalogue.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="One of the catalogue, or a YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another value for a parameter.")
 ]
@@ -44,7 +45,7 @@ def list_all(json: JsonOption = False) -> None:
 
 def show(name: NameArgument, json: JsonOption = False) -> None:
     """Show an experiment: the claim, what to look at, the topology, parameters and what breaks it."""
-    found = find(name)
+    found = _found(name)
     if json:
         print_json(_facts(found))
         return
@@ -66,7 +67,7 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 
 
 def run(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Experiments of the catalogue.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Of the catalogue, or YAML files.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of the catalogue, with their variations.")] = False,
     driver: DriverOption = "sim",
     seed: SeedOption = None,
@@ -121,7 +122,7 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Run an experiment and its variations, or the same on several drivers, and put the numbers beside each other."""
-    found = find(name)
+    found = _found(name)
     if drivers:
         asked = [Asked(each, seed, None, {}, runs) for each in _drivers(drivers)]  # type: ignore[arg-type]
     else:
@@ -151,7 +152,12 @@ def _chosen(names: Sequence[str], everything: bool) -> list[Experiment]:
         raise UserInputError("--all, and names", hint="one or the other")
     if not everything and not names:
         raise UserInputError("which experiment?", hint="`lab experiment list` lists them; `--all` runs them all")
-    return list(CATALOGUE.values()) if everything else [find(name) for name in names]
+    return list(CATALOGUE.values()) if everything else [_found(name) for name in names]
+
+
+def _found(name: str) -> Experiment:
+    """One of the catalogue, or of a file."""
+    return load_experiment(Path(name)) if name.endswith((".yml", ".yaml")) else find(name)
 
 
 def _results(asked: Sequence[tuple[Experiment, Asked]], driver: str, *, skip: bool, quiet: bool) -> Iterator[Result]:
