@@ -220,6 +220,8 @@ def test_commands_take_them(files: Files, capsys: pytest.CaptureFixture[str]) ->
         "links:\n"
         "  - h0:h0-eth0 -- s1:p1\n"
     )
+    assert run(["compose", "net.py"]) == 0
+    assert "h1-eth0" in capsys.readouterr().out
     assert run(["validate", "net.py:Nett"]) == 2
     assert capsys.readouterr().err.endswith("there is no topology 'Nett'\n    hint: did you mean 'Net'?\n")
     assert run(["export", "net.py"]) == 2
