@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
-                procps util-linux curl nmap openssh-server openssh-client openssl iperf3 $(DOCKER_PACKAGES) $(UML_PACKAGES)
+                procps util-linux curl nmap openssh-server openssh-client openssl iperf3 mininet bridge-utils \
+                $(DOCKER_PACKAGES) $(UML_PACKAGES)
 # A Docker engine of the tests' own, and what its base image is made with.
 DOCKER_PACKAGES := docker.io iptables docker-compose debootstrap
 # A real kernel with netem, as a program. Debian has it for these machines only; elsewhere its tests say so.

@@ -15,8 +15,9 @@ from lab.drivers.sim.network import check, with_stand_ins
 from lab.engine.launch import check_system
 from lab.engine.runs import Run
 from lab.errors import NodeError, UserInputError
+from lab.exchange.reading import read
 from lab.model.errors import did_you_mean
-from lab.model.load import load, loads
+from lab.model.load import loads
 from lab.model.names import node_name
 from lab.plan.planner import make_plan
 from lab.plan.values import Plan
@@ -26,7 +27,7 @@ from nodes.impairment import Executor
 Driver = Literal["netns", "sim"]
 DRIVERS: tuple[Driver, ...] = ("netns", "sim")
 Topology = str | Path | Plan
-"""The path of a file, the text of one (it has several lines), or a plan."""
+"""The path of a file, or `my_topo.py:MyTopo` of Mininet's; the text of a file (it has several lines); or a plan."""
 
 
 class Virtual(TypedDict, total=False):
@@ -81,8 +82,7 @@ def plan_of(
     if isinstance(topology, str) and "\n" in topology:
         source, model = topology, loads(topology, IN_TEXT)
     else:
-        model = load(topology)
-        source = Path(topology).read_text(encoding="utf-8")
+        model, source = read(topology)
     if name is not None:
         try:
             model = model.model_copy(update={"name": node_name(name)})

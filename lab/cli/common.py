@@ -27,7 +27,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node of the lab.")]
 
 TopologyArgument = Annotated[
-    Path, typer.Argument(metavar="TOPOLOGY", help="A topology file (YAML).", show_default=False, readable=False)
+    Path,
+    typer.Argument(
+        metavar="TOPOLOGY",
+        help="A topology file (YAML), or FILE.py:NAME with a Mininet Topo.",
+        show_default=False,
+        readable=False,
+    ),
 ]
 SeedOption = Annotated[
     int | None,

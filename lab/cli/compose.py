@@ -13,7 +13,7 @@ from lab.cli.output import print_warning
 from lab.compose.document import DEFAULT_IMAGE, Options, compose_file
 from lab.compose.networks import DEFAULT_RANGE
 from lab.errors import EnvironmentLackError
-from lab.model.load import load
+from lab.exchange.reading import read
 from lab.plan.planner import make_plan
 
 
@@ -50,7 +50,7 @@ def main(
 
     Each link becomes a Docker network, each node a container that configures itself. What such a file cannot express
     is refused."""
-    loaded = load(topology)
+    loaded = read(topology).topology
     plan = make_plan(loaded, seed)
     for warning in plan.warnings:
         print_warning(warning)

@@ -47,6 +47,7 @@ COMMANDS = {
     "validate": "Check a topology file; create nothing.",
     "plan": "Print what would be built: addresses, routes, links.",
     "generate": "Print a topology of a known shape.",
+    "export": "Print a topology for Mininet.",
     "compose": "Write a Docker Compose file that is the lab.",
     "schema": "Print the JSON schema of topology files, for editors.",
     "requirements": "List what the RFCs require, and the tests that show it.",

@@ -44,7 +44,9 @@ def main(
     ],
     topology: Annotated[
         Path | None,
-        typer.Argument(metavar="TOPOLOGY", help="A topology file.", show_default="TOPOLOGY of the script"),
+        typer.Argument(
+            metavar="TOPOLOGY", help="A topology file, or FILE.py:NAME.", show_default="TOPOLOGY of the script"
+        ),
     ] = None,
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="ARGUMENT", help="For the script, in sys.argv.", show_default=False)

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from lab.cli.output import print_warning
 from lab.errors import UserInputError
-from lab.model.load import load
+from lab.exchange.reading import read
 from lab.model.names import node_name
 from lab.plan.planner import make_plan
 from lab.plan.values import Plan
@@ -24,14 +24,26 @@ def plan_of(
     quiet: bool = False,
 ) -> Plan:
     """Load and check a topology; seed, name and executor replace the file's. Warnings go to standard error."""
-    topology = load(path)
+    return plan_and_source(path, seed, name=name, impair_by=impair_by, quiet=quiet)[0]
+
+
+def plan_and_source(
+    path: Path,
+    seed: int | None = None,
+    *,
+    name: str | None = None,
+    impair_by: Executor | None = None,
+    quiet: bool = False,
+) -> tuple[Plan, str]:
+    """The plan, and the text of a topology file that says the same."""
+    topology, source = read(path)
     if name is not None:
         topology = topology.model_copy(update={"name": checked_name(name)})
     plan = make_plan(topology, seed, impair_by)
     if not quiet:
         for warning in plan.warnings:
             print_warning(warning)
-    return plan
+    return plan, source
 
 
 def checked_name(name: str) -> str:

@@ -48,10 +48,11 @@ def main(
     begun = time.monotonic()
     with SpareSupervisor() as spare, progress_bar() as progress:
         # The model takes as long to import as the supervisor's Python to start: they do so at the same time.
-        plan: Plan = importlib.import_module("lab.cli.topology_file").plan_of(
+        plan: Plan
+        plan, source = importlib.import_module("lab.cli.topology_file").plan_and_source(
             topology, seed, name=name, impair_by=impair
         )
-        run = bring_up(plan, topology.read_text(), progress, driver=driver, runs=runs, spare=spare)
+        run = bring_up(plan, source, progress, driver=driver, runs=runs, spare=spare)
         impaired = _impaired(plan.lab) if any(link.impairment for link in plan.links) else []
     seconds = time.monotonic() - begun
     if json:

@@ -17,7 +17,7 @@ from lab.model.errors import TopologyError
 
 def main(
     topologies: Annotated[
-        list[Path], typer.Argument(metavar="TOPOLOGY", help="Topology files (YAML).", readable=False)
+        list[Path], typer.Argument(metavar="TOPOLOGY", help="Topology files (YAML), or FILE.py:NAME.", readable=False)
     ],
     json: JsonOption = False,
 ) -> None:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from lab.errors import UserInputError
+from lab.exchange.reading import read
 from lab.experiments.experiment import Experiment, Parameter, Variation
 from lab.experiments.timeline import carry_out
 from lab.experiments.trial import Trial
@@ -24,7 +25,7 @@ from lab.experiments.written_checks import judge
 from lab.experiments.written_model import Written, keys_at
 from lab.model.errors import Problem, TopologyError, did_you_mean
 from lab.model.explain import problems_of
-from lab.model.load import load, topology_of
+from lab.model.load import topology_of
 from lab.model.topology import Topology
 from lab.model.yaml_source import Document, KeyPath, parse, read_text, scalar
 from nodes.units import SECOND
@@ -126,12 +127,12 @@ def _topology_text(
     if isinstance(written.topology, str):
         file = path.parent / written.topology
         try:
-            load(file)
+            source = read(file).source
         except TopologyError:
             raise
         except UserInputError as error:
             raise TopologyError([document.problem(("topology",), error.message, error.hint)]) from None
-        return read_text(file).replace("$", "$$")
+        return source.replace("$", "$$")
     part = document.part("topology")
     filled = replace(part, data=_filled(part.data, parameters, (), part, []))
     topology = topology_of(filled, text, str(path))

@@ -27,7 +27,7 @@ def check(topology: Topology, layout: Layout | None = None) -> Report:
     """All that is wrong with a topology. Touches nothing."""
     layout = layout or layout_of(topology)
     errors: list[Problem] = []
-    warnings: list[Problem] = []
+    warnings = list(topology.document.warnings)
     checks = (*nodes.CHECKS, *applications.CHECKS, *tcp.CHECKS, *addresses.CHECKS, *layer2.CHECKS, *impairments.CHECKS)
     for checker in checks:
         for path, message, hint, key, warning in checker(layout):

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from lab.model.errors import TopologyError
 from lab.model.explain import problems_of
-from lab.model.names import MAX_NODE_NAME, node_name, split_link
+from lab.model.names import MAX_NODE_NAME, is_node_name, split_link
 from lab.model.topology import Topology
 from lab.model.yaml_source import Document, KeyPath, Mark, parse, read_text
 
@@ -29,11 +29,15 @@ def loads(text: str, name: str = "topology.yml") -> Topology:
 def topology_of(document: Document, text: str, name: str) -> Topology:
     """The same from a document that is parsed, or a part of one, whose places are those of `text`."""
     document = replace(document, values={**document.values, **_marks_of_links(document, text.splitlines())})
-    data = document.data
-    if isinstance(data, dict) and "name" not in data:
-        data = {"name": _default_name(name), **data}
+    if isinstance(document.data, dict) and "name" not in document.data:
+        document = replace(document, data={"name": default_name(Path(name).stem), **document.data})
+    return checked(document)
+
+
+def checked(document: Document) -> Topology:
+    """The topology that the values of a document are. Raises TopologyError."""
     try:
-        topology = Topology.model_validate(data, context=document)
+        topology = Topology.model_validate(document.data, context=document)
     except ValidationError as error:
         raise TopologyError([*document.problems, *problems_of(error, document)]) from None
     if document.problems:
@@ -41,13 +45,10 @@ def topology_of(document: Document, text: str, name: str) -> Topology:
     return topology
 
 
-def _default_name(file: str) -> str:
-    """`my lab.yml` -> `my-lab`."""
-    name = re.sub(r"[^a-zA-Z0-9_.-]+", "-", Path(file).stem).strip("-_.")[:MAX_NODE_NAME]
-    try:
-        return node_name(name)
-    except PydanticCustomError:
-        return "lab"
+def default_name(text: str) -> str:
+    """The name of a lab after a file, or after something in one: `my lab` -> `my-lab`."""
+    name = re.sub(r"[^a-zA-Z0-9_.-]+", "-", text).strip("-_.")[:MAX_NODE_NAME]
+    return name if is_node_name(name) else "lab"
 
 
 def _marks_of_links(document: Document, lines: list[str]) -> dict[KeyPath, Mark]:

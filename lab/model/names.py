@@ -39,6 +39,14 @@ def node_name(name: str) -> str:
     return name
 
 
+def is_node_name(name: str) -> bool:
+    try:
+        node_name(name)
+    except PydanticCustomError:
+        return False
+    return True
+
+
 def interface_name(name: str) -> str:
     if len(name) > MAX_INTERFACE_NAME:
         hint = f"the kernel allows {MAX_INTERFACE_NAME} characters"

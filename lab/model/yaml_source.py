@@ -54,13 +54,14 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """The values of one YAML file, the places of its values and keys, and what was wrong with its form."""
+    """The values of one file, the places of its values and keys, and what was wrong with its form, or doubtful."""
 
     file: str
     data: object
     values: Mapping[KeyPath, Mark] = field(repr=False)
     keys: Mapping[KeyPath, Mark] = field(repr=False)
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     def mark(self, path: KeyPath, *, key: bool = False) -> Mark:
         """The place of the value at `path`, or of its key; of the nearest thing around it where it has none."""

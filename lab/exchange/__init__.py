@@ -1,0 +1,1 @@
+"""Topologies of other programs: read as ours, and written from ours."""
