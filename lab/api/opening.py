@@ -23,8 +23,8 @@ from lab.plan.values import Plan
 from nodes.errors import StackError
 from nodes.impairment import Executor
 
-Driver = Literal["netns", "sim"]
-DRIVERS: tuple[Driver, ...] = ("netns", "sim")
+Driver = Literal["netns", "mininet", "sim"]
+DRIVERS: tuple[Driver, ...] = ("netns", "mininet", "sim")
 Topology = str | Path | Plan
 """The path of a file, the text of one (it has several lines), or a plan."""
 

@@ -84,6 +84,11 @@ class Fabric:
         self._netlink: Netlink | None = None
         self._home = -1
 
+    @property
+    def layout(self) -> Layout:
+        """Names and numbers, once `create` was called."""
+        return self._layout
+
     # Building
 
     def create(self, plan: Plan, progress: Progress) -> None:
