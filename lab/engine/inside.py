@@ -152,6 +152,9 @@ def _mount_hosts(hosts: dict[str, str], node: str) -> None:
     etc_hosts = Path("/etc/hosts")
     if not etc_hosts.exists():
         return
+    there = {tuple(line.split()) for line in etc_hosts.read_text(errors="replace").splitlines()}
+    if there.issuperset((address, name) for name, address in hosts.items()):  # a container was made with them
+        return
     lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in hosts.items())]
     descriptor, path = tempfile.mkstemp(prefix=f"hosts-{node}-")
     with os.fdopen(descriptor, "w") as file:

@@ -30,6 +30,8 @@ RESERVED_FILES = 64
 class MininetHomes:
     """Homes (lab/drivers/kernel/homes.py) that are hosts of `net`."""
 
+    stage = "Mininet hosts"
+
     def __init__(self, net: Mininet) -> None:
         self._net = net
 
