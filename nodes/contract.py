@@ -83,7 +83,7 @@ class MountConfig:
 class HealthcheckConfig:
     """How a container's program tells that it is ready: a command that ends with 0. Times in seconds."""
 
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
     interval: float = 1.0
     timeout: float = 5.0
     retries: int = 30

@@ -38,6 +38,7 @@ _KINDS = {
     "mount": syscalls.CLONE_NEWNS,
     "pid": syscalls.CLONE_NEWPID,
     "network": syscalls.CLONE_NEWNET,
+    "uts": syscalls.CLONE_NEWUTS,
 }
 _Handler = Callable[[int, FrameType | None], object] | int | None
 """What `signal.signal` takes and returns."""

@@ -92,8 +92,8 @@ def test_the_topology_of_the_demonstration(desk: Labs, docker_engine: DockerEngi
     assert desk.pings(name, "a", "k")
     done = desk.run("exec", "--lab", name, "k", "--", "ping", "-c", "1", "a", code=0)
     assert "1 received" in done.out
-    trace = json.loads(desk.run("traceroute", "--lab", name, "a", "b", "--json", code=0).out)
-    assert [hop["name"] for hop in trace["hops"]] == ["r1", "r2", "b"]
+    hops = desk.run("traceroute", "--lab", name, "a", "b", code=0).out.splitlines()[1:]
+    assert [hop.split()[2] for hop in hops] == ["r1", "r2", "b"]
     assert sorted(rows(docker_engine, name)) == sorted(
         container_name(name, node) for node in ("a", "b", "hub", "k", "r1", "r2", "s1")
     )
@@ -103,7 +103,7 @@ def test_the_topology_of_the_demonstration(desk: Labs, docker_engine: DockerEngi
     for node in ("a", "r1", "hub", "k"):
         assert (run / "nodes" / node / "capture.pcapng").stat().st_size > 500
         assert json.loads((run / "nodes" / node / "state.json").read_text())["node"] == node
-        assert "NodeStopped" in (text := (run / "nodes" / node / "trace.sqlog").read_text()) or "node_stopped" in text
+        assert "node_stopped" in (run / "nodes" / node / "trace.sqlog").read_text()
 
 
 def test_what_a_container_may(desk: Labs, docker_engine: DockerEngine) -> None:
@@ -130,10 +130,10 @@ def test_what_a_container_may(desk: Labs, docker_engine: DockerEngine) -> None:
 def test_an_impaired_link(desk: Labs) -> None:
     name = up(desk, LOSSY)
     done = desk.run("ping", "--lab", name, "a", "b", "-c", "4", "-i", "0.1", "--json", code=0)
-    times = json.loads(done.out)["rtt_ms"] if "rtt_ms" in json.loads(done.out) else json.loads(done.out)
-    assert "60" in str(times) or "6" in str(times), times
+    assert json.loads(done.out)["rtt_min"] >= 60_000_000
     shown = json.loads(desk.run("impair", "--lab", name, "--show", "--json", code=0).out)
-    assert shown["links"]["a--b"]["by"] == "relay" or "relay" in str(shown)
+    delays = [direction["measured"]["delay"]["p50"] for direction in shown["links"]["a--b"]["directions"]]
+    assert delays == [30_000_000, 30_000_000]
     desk.run("impair", "--lab", name, "a--b", "delay=5ms", code=0)
     desk.run("link", "--lab", name, "a--b", "down", code=0)
     assert not desk.pings(name, "a", "b")
@@ -163,7 +163,7 @@ def test_somebody_elses_image(desk: Labs, docker_engine: DockerEngine) -> None:
     script.write_text(FETCH)
     other = desk.new_name("-run")
     ran = desk.run("run", str(script), desk.write(WEB), "--driver", "docker", "--name", other, timeout=120)
-    assert (ran.code, ran.out.splitlines()[-1:]) == (0, ["a page"]), ran
+    assert (ran.code, ran.out.splitlines()[-1:]) == (0, ['"a page"']), ran
 
 
 def test_a_program_that_is_not_healthy(desk: Labs) -> None:
@@ -171,7 +171,9 @@ def test_a_program_that_is_not_healthy(desk: Labs) -> None:
     sick = WEB.replace("{GREETING: hello, COUNT: 3}", "{}").replace("mounts: [./pages:/pages:ro]", "mounts: []")
     start = sick.index("    healthcheck")
     end = sick.index("    memory")
-    sick = sick[:start] + "    healthcheck: {command: 'echo not today; exit 1', interval: 0.2, retries: 2}\n" + sick[end:]
+    sick = (
+        sick[:start] + "    healthcheck: {command: 'echo not today; exit 1', interval: 0.2, retries: 2}\n" + sick[end:]
+    )
     done = desk.run("up", desk.write(sick), "--name", name, "--driver", "docker", code=6, timeout=120)
     assert "not today" in done.err
     assert desk.outcome(name) == "failed"
@@ -210,7 +212,7 @@ def test_nodes_that_fail(desk: Labs, docker_engine: DockerEngine) -> None:
 
 
 def test_two_labs_with_odd_names(desk: Labs) -> None:
-    odd = "name: x\nnodes: {9.a_-: host, 9: host, a..b: host}\nlinks: [9.a_- -- a..b, 9 -- a..b]\n"
+    odd = "name: x\nnodes: {9.a_-: host, 9: host, a..b: router}\nlinks: [9.a_- -- a..b, 9 -- a..b]\n"
     first, second = up(desk, odd, ".1-_"), up(desk, odd, ".1-_.9")
     assert desk.pings(first, "9.a_-", "a..b")
     assert desk.pings(second, "9", "a..b")
@@ -387,6 +389,4 @@ def test_warned_of_on_other_drivers(desk: Labs) -> None:
     text = PAIR.replace("a: host", "a: {kind: host, image: mine, memory: 64MiB}")
     done = desk.run("up", desk.write(text), "--name", name, code=0)
     assert "only the docker driver knows 'image' of 'a': netns ignores it" in done.err
-    assert "2:16" in done.err
-
-
+    assert "2:25" in done.err

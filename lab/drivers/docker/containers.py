@@ -25,7 +25,7 @@ from lab.drivers.base import NodeExit
 from lab.drivers.docker.engine import AT_ONCE, CONFLICT, NOT_FOUND, NOT_MODIFIED, check_processes, errors
 from lab.drivers.docker.names import LAB, SUPERVISOR, is_ours
 from lab.drivers.docker.specs import Spec
-from lab.errors import DriverError, LabError, StateError
+from lab.errors import DriverError, LabError, NodeError, StateError
 
 ENDING_SECONDS = 10
 """For a process to end that was killed; one that waits for a disk may need some."""
@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A container that was started: its first process, and a descriptor of that."""
+    """A container that was started: its first process (0: that has ended already), and a descriptor of that."""
 
     id: str
     name: str
@@ -57,6 +57,8 @@ class Running:
 
     def kill(self) -> None:
         """Its first process ends, and with it all others of the container. Raises DriverError where it does not."""
+        if self.has_ended():
+            return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.watch, signal.SIGKILL)
         if not self.has_ended(ENDING_SECONDS):
@@ -79,13 +81,8 @@ class Containers:
                 self.client.start(identity)
             with errors(f"look at container {spec.name}"):
                 pid = int(self.client.inspect_container(identity)["State"]["Pid"])
-            try:
-                watch = os.pidfd_open(pid) if pid else -1
-            except ProcessLookupError:
-                watch = -1
+            watch = _watch(pid)
             check_processes(self.client, identity, pid)
-            if watch < 0:
-                raise DriverError(f"container {spec.name} ended at once{self.last_words(identity)}")
         except BaseException:
             self.remove(identity)
             raise
@@ -119,7 +116,7 @@ class Containers:
     def watch(self, node: str, container: Running) -> None:
         """From now on its end is the node's."""
         self._watched[container.watch] = (node, container)
-        self.exits.register(container.watch, select.EPOLLIN)
+        self.exits.register(container.watch, select.EPOLLIN | select.EPOLLHUP)
 
     def unwatch(self, container: Running) -> None:
         if self._watched.pop(container.watch, None) is not None:
@@ -147,6 +144,13 @@ class Containers:
         text = output.decode(errors="replace").strip()
         return f": {text}" if text else ""
 
+    def ended_early(self, agent: Running) -> NodeError:
+        """Of an agent that never became a node."""
+        return NodeError(
+            f"container {agent.name} ended before it was a node{self.last_words(agent.id)}",
+            hint="is its image one of Layerlab's, of this version? compose/Dockerfile makes one",
+        )
+
     # Changing
 
     def pause(self, container: Running, *, paused: bool) -> None:
@@ -172,6 +176,19 @@ class Containers:
     def remove(self, identity: str) -> None:
         """Whatever state it is in; its volumes too, for they are nobody's afterwards."""
         remove(self.client, identity)
+
+
+def _watch(pid: int) -> int:
+    """A descriptor that becomes readable when a process ends. Of one that has ended already (pid 0), a pipe that nobody
+    writes to."""
+    try:
+        if pid:
+            return os.pidfd_open(pid)
+    except ProcessLookupError:
+        pid = 0
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    os.close(writing)
+    return reading
 
 
 def remove(client: docker.APIClient, identity: str) -> None:

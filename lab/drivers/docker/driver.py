@@ -137,12 +137,12 @@ class DockerDriver:
         home = self._home(node)
         inside = home.program or home.agent
         try:
-            mount, pid = (open_namespace(f"/proc/{inside.pid}/ns/{kind}") for kind in ("mnt", "pid"))
+            mount, pid, uts = (open_namespace(f"/proc/{inside.pid}/ns/{kind}") for kind in ("mnt", "pid", "uts"))
         except FileNotFoundError:
             raise NodeError(
                 f"nothing runs in node {node!r} any more", hint=f"`lab start {node}` starts it again"
             ) from None
-        return Entrance(None, mount, pid, os.dup(self._fabric.namespaces[node]))
+        return Entrance(None, mount, pid, os.dup(self._fabric.namespaces[node]), uts)
 
     def set_link(
         self, link: str, *, up: bool | None = None, mtu: int | None = None, opened: bool | None = None

@@ -76,6 +76,8 @@ def told(error: Exception, doing: str) -> LabError:
 def check_processes(engine: docker.APIClient, container: str, pid: int) -> None:
     """Raises EnvironmentLackError unless the process with that pid is, here, the container's: nothing of another one
     may be touched. Docker mounts files of a folder that bears the container's identity into each."""
+    if pid == 0:
+        return
     try:
         if container in Path(f"/proc/{pid}/mountinfo").read_text(encoding="utf-8"):
             return
@@ -106,7 +108,7 @@ def _unreachable(host: str, error: Exception) -> EnvironmentLackError:
 
 def _errno_of(error: BaseException) -> int | None:
     """Of an OSError, also where a library has wrapped it in the arguments of others."""
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and isinstance(error.errno, int):
         return error.errno
     return next((found for each in error.args if isinstance(each, BaseException) and (found := _errno_of(each))), None)
 

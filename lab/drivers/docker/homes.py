@@ -10,7 +10,6 @@ from pathlib import Path
 from lab.drivers.docker.containers import Containers, Running, in_parallel
 from lab.drivers.docker.specs import agent_spec
 from lab.drivers.kernel.requests import prepare_namespace
-from lab.errors import DriverError
 from lab.host.namespaces import in_namespace, refused
 from nodes.contract import NodeConfig
 
@@ -50,7 +49,7 @@ class DockerHomes:
         try:
             for node, agent in zip(nodes, agents, strict=True):
                 self.homes[node.name] = Home(agent)
-                made.append(_open_namespace(agent))
+                made.append(self._open_namespace(agent))
                 with in_namespace(made[-1]):
                     prepare_namespace(node)
                 self._containers.watch(node.name, agent)
@@ -70,11 +69,10 @@ class DockerHomes:
         spec = agent_spec(self._containers.client, node, folder, self._labels, self._shared)
         return self._containers.start(spec)
 
-
-def _open_namespace(agent: Running) -> int:
-    try:
-        return os.open(f"/proc/{agent.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise DriverError(f"container {agent.name} ended at once", hint=f"docker logs {agent.name}") from None
-    except OSError as error:
-        raise refused(f"open the network namespace of container {agent.name}", error) from error
+    def _open_namespace(self, agent: Running) -> int:
+        try:
+            return os.open(f"/proc/{agent.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self._containers.ended_early(agent) from None
+        except OSError as error:
+            raise refused(f"open the network namespace of container {agent.name}", error) from error

@@ -42,10 +42,7 @@ def _connect(namespace: int, agent: Running, containers: Containers) -> socket.s
         except OSError as error:
             link.close()
             if agent.has_ended(AGAIN_SECONDS):
-                raise NodeError(
-                    f"container {agent.name} ended before it was a node{containers.last_words(agent.id)}",
-                    hint="is its image one of Layerlab's, of this version? compose/Dockerfile makes one",
-                ) from error
+                raise containers.ended_early(agent) from error
             if time.monotonic() > end:
                 raise NodeError(f"container {agent.name} does not listen: {error.strerror}") from error
             continue
