@@ -12,7 +12,7 @@ UML_PACKAGES := $(if $(filter amd64 i386,$(shell dpkg --print-architecture 2>/de
 # CPython's own tests, some of which our event loop runs (tests/cpython): Debian has them in a package of their own.
 PYTHON_TESTS = $(shell $(PYTHON) -c 'import test.test_asyncio' 2>/dev/null || \
                  $(PYTHON) -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])')
-BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping $(UML_PACKAGES)
+BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping $(DOCKER_PACKAGES) $(UML_PACKAGES)
 ORACLE_PACKAGES := qemu-system-x86 util-linux
 
 .PHONY: setup system-packages bench-packages test check lint types unit system demo bench oracle-seeded clean

@@ -21,13 +21,14 @@ def plan_of(
     *,
     name: str | None = None,
     impair_by: Executor | None = None,
+    driver: str | None = None,
     quiet: bool = False,
 ) -> Plan:
     """Load and check a topology; seed, name and executor replace the file's. Warnings go to standard error."""
     topology = load(path)
     if name is not None:
         topology = topology.model_copy(update={"name": checked_name(name)})
-    plan = make_plan(topology, seed, impair_by)
+    plan = make_plan(topology, seed, impair_by, driver)
     if not quiet:
         for warning in plan.warnings:
             print_warning(warning)

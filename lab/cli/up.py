@@ -49,7 +49,7 @@ def main(
     with SpareSupervisor() as spare, progress_bar() as progress:
         # The model takes as long to import as the supervisor's Python to start: they do so at the same time.
         plan: Plan = importlib.import_module("lab.cli.topology_file").plan_of(
-            topology, seed, name=name, impair_by=impair
+            topology, seed, name=name, impair_by=impair, driver=driver
         )
         run = bring_up(plan, topology.read_text(), progress, driver=driver, runs=runs, spare=spare)
         impaired = _impaired(plan.lab) if any(link.impairment for link in plan.links) else []

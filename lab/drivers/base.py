@@ -41,6 +41,7 @@ class Entrance:
     mount: int
     pid: int
     network: int
+    uts: int | None = None
 
 
 class Driver(Protocol):

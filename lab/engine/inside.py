@@ -38,6 +38,7 @@ _KINDS = {
     "mount": syscalls.CLONE_NEWNS,
     "pid": syscalls.CLONE_NEWPID,
     "network": syscalls.CLONE_NEWNET,
+    "uts": syscalls.CLONE_NEWUTS,
 }
 _Handler = Callable[[int, FrameType | None], object] | int | None
 """What `signal.signal` takes and returns."""
@@ -151,6 +152,9 @@ def _mount_hosts(hosts: dict[str, str], node: str) -> None:
     """Put the lab's names before the machine's own, in this mount namespace only."""
     etc_hosts = Path("/etc/hosts")
     if not etc_hosts.exists():
+        return
+    there = {tuple(line.split()) for line in etc_hosts.read_text(errors="replace").splitlines()}
+    if there.issuperset((address, name) for name, address in hosts.items()):  # a container was made with them
         return
     lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in hosts.items())]
     descriptor, path = tempfile.mkstemp(prefix=f"hosts-{node}-")

@@ -153,11 +153,11 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
     try:
         records = registry.runtime_folder()
         listener = registry.claim(lab)
-    except LabError:
-        run.finish("failed")
+        epoch = Epoch(time.monotonic_ns(), time.time_ns())
+        driver = make_driver(run.facts()["driver"], plan, run.folder, epoch)
+    except LabError as error:
+        run.finish("failed", reason=error.message)
         raise
-    epoch = Epoch(time.monotonic_ns(), time.time_ns())
-    driver = make_driver(run.facts()["driver"], plan, run.folder, epoch)
     supervisor = None
     ending: dict[str, object] = {"outcome": "failed"}
     try:

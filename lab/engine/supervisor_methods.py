@@ -132,6 +132,7 @@ class SupervisorMethods:
             "mount": entrance.mount,
             "pid": entrance.pid,
             "network": entrance.network,
+            "uts": entrance.uts,
         }
         present = {name: descriptor for name, descriptor in named.items() if descriptor is not None}
         hosts = dict(self._plan.by_name[params["node"]].hosts)

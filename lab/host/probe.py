@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from lab.errors import LabError
+from lab.host import docker, namespaces, syscalls, traffic_control
 from lab.host import links as rt
-from lab.host import namespaces, syscalls, traffic_control
 from lab.host.netlink import (
     NETLINK_GENERIC,
     NLM_F_CREATE,
@@ -45,8 +45,6 @@ _LINKLAYER_ETHERNET = 1
 _GENL_CONTROL, _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_NAME = 16, 3, 2
 _ETH_P_ALL = 3
 _MINIMUM_FILES = 1024
-_DOCKER_SOCKET = "/var/run/docker.sock"
-_DOCKER_SECONDS = 2.0
 _WITH_SEEDS = "works, with seeds"
 
 
@@ -97,7 +95,8 @@ def probe() -> list[Finding]:
         _tun(),
         _file_limit(),
         _namespace_limit(),
-        _docker(),
+        _docker("Docker engine", docker.engine),
+        _docker("Docker SDK", docker.sdk),
         _mininet(),
         _openvswitch(),
         _user_mode_linux(),
@@ -277,25 +276,9 @@ def _namespace_limit() -> Finding:
     return Finding("user.max_net_namespaces", enough, value, hint)
 
 
-def _docker() -> Finding:
-    """Whether an engine answers on its socket."""
-    host = os.environ.get("DOCKER_HOST", f"unix://{_DOCKER_SOCKET}")
-    hint = "only for the docker driver: install and start Docker, and be in the group docker"
-    if not host.startswith("unix://"):
-        return Finding("Docker engine", None, f"DOCKER_HOST is {host}, not tried", hint)
-    try:
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(_DOCKER_SECONDS)
-            link.connect(host.removeprefix("unix://"))
-            link.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            answer = link.recv(65536).decode(errors="replace")
-    except OSError as error:
-        return Finding("Docker engine", None, f"{host}: {error.strerror or error}", hint)
-    status, *headers = answer.splitlines() or [""]
-    if " 200 " not in status:
-        return Finding("Docker engine", None, f"{host} answered {status!r}", hint)
-    version = next((line.partition(":")[2].strip() for line in headers if line.lower().startswith("api-version")), "?")
-    return Finding("Docker engine", True, f"answers, API {version}")
+def _docker(name: str, look: Callable[[], docker.Answer]) -> Finding:
+    ok, detail, hint = look()
+    return Finding(name, ok or None, detail, hint)
 
 
 def _mininet() -> Finding:

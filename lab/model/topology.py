@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, model_validator
 
 from lab.model.addresses import Destination, HostAddress, InterfaceAddress, MacAddress, SegmentPrefix, StaticAddress
+from lab.model.container import ContainerDefaults, ContainerNode
 from lab.model.impairment import Impair, LinkImpairField
 from lab.model.names import InterfaceName, LinkEnd, NodeName, split_link, wrong
 from lab.model.schedule import Entry
@@ -49,7 +50,7 @@ def _none_is_empty(value: object) -> object:
 TcpForm = Annotated[Tcp, BeforeValidator(_none_is_empty, json_schema_input_type=Tcp | None)]
 
 
-class Defaults(_Model):
+class Defaults(ContainerDefaults):
     """What holds for every node and link that does not say otherwise."""
 
     mtu: Mtu = 1500
@@ -168,7 +169,7 @@ class _Node(_Model):
     capture: bool | None = Field(default=None, description="Record every frame of every interface as pcapng")
 
 
-class _InternetNode(_Node):
+class _InternetNode(_Node, ContainerNode):
     """What hosts and routers have in common."""
 
     stack: StackKind | None = Field(default=None, description="Ours, or the kernel's: a plain Linux host")

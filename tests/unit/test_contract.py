@@ -14,7 +14,10 @@ import pytest
 from nodes import contract, json_values
 from nodes.contract import (
     ApplicationConfig,
+    ContainerConfig,
+    HealthcheckConfig,
     InterfaceConfig,
+    MountConfig,
     NodeConfig,
     RouteConfig,
     SpanningTreeConfig,
@@ -40,6 +43,9 @@ FULL = NodeConfig(
     applications=(ApplicationConfig("ping", {"destination": "10.0.0.2", "count": 3, "interval": 0.2, "flood": False}),),
     trace="packets",
     capture=True,
+    container=ContainerConfig(
+        "web", "ours", ("a", "b"), {"A": "b"}, (MountConfig("/x", "/y", True),), HealthcheckConfig(("c",), 2.0), 9, 10
+    ),
 )
 SMALL = NodeConfig(lab="campus", name="h1")
 

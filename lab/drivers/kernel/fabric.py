@@ -84,11 +84,17 @@ class Fabric:
         self._netlink: Netlink | None = None
         self._home = -1
 
+    @property
+    def layout(self) -> Layout:
+        """Names and numbers, once `create` was called."""
+        return self._layout
+
     # Building
 
     def create(self, plan: Plan, progress: Progress) -> None:
-        """Build everything. `progress` hears the stage (namespaces, links, hosts), how much is done and how much there
-        is. Raises DriverError; then nothing of the fabric is left but what goes with the calling process."""
+        """Build everything. `progress` hears the stage (what `homes` calls its own, links, hosts), how much is done and
+        how much there is. Raises DriverError; then nothing of the fabric is left but what goes with the calling
+        process."""
         if self._netlink is not None:
             raise StateError("the fabric exists already")
         self._layout = layout = Layout.of(plan)
@@ -124,9 +130,9 @@ class Fabric:
 
     def _make_namespaces(self, progress: Progress) -> None:
         nodes = list(self._layout.hosted.values())
-        fds = self._homes.create(nodes, lambda done: progress("namespaces", done, len(nodes)))
+        fds = self._homes.create(nodes, lambda done: progress(self._homes.stage, done, len(nodes)))
         self.namespaces = {node.name: fd for node, fd in zip(nodes, fds, strict=True)}
-        progress("namespaces", len(nodes), len(nodes))
+        progress(self._homes.stage, len(nodes), len(nodes))
 
     def _make_links(self, progress: Progress) -> None:
         netlink, pairs = self._open(), self._layout.pairs
