@@ -8,7 +8,7 @@ and for each lack what to do. `ok` is None where something optional is missing o
 from __future__ import annotations
 
 import errno
-import importlib.util
+import importlib.metadata
 import json
 import os
 import select
@@ -26,6 +26,7 @@ from typing import NamedTuple, NoReturn
 from lab.errors import LabError
 from lab.host import links as rt
 from lab.host import namespaces, syscalls, traffic_control
+from lab.host.mininet import lack_of_mnexec, lack_of_module
 from lab.host.netlink import (
     NETLINK_GENERIC,
     NLM_F_CREATE,
@@ -98,7 +99,7 @@ def probe() -> list[Finding]:
         _file_limit(),
         _namespace_limit(),
         _docker(),
-        _mininet(),
+        *_mininet(),
         _openvswitch(),
         _user_mode_linux(),
         *(_program(name) for name in ("tshark", "tcpdump", "iperf3")),
@@ -298,15 +299,18 @@ def _docker() -> Finding:
     return Finding("Docker engine", True, f"answers, API {version}")
 
 
-def _mininet() -> Finding:
-    module, program = importlib.util.find_spec("mininet") is not None, shutil.which("mnexec")
-    if module and program:
-        return Finding("Mininet", True, f"Python module and {program}")
-    missing = " and ".join(
-        text for text, there in (("the Python module", module), ("the program mnexec", program)) if not there
-    )
-    return Finding("Mininet", None, f"{missing} not found", "only for the mininet driver: apt-get install mininet, "
-                   "pip install layerlab[mininet]")  # fmt: skip
+def _mininet() -> list[Finding]:
+    """Each part by itself: they come from different packages."""
+    module, program = lack_of_module(), lack_of_mnexec()
+    only = "only for the mininet driver: "
+    return [
+        Finding("Mininet", None, module.message, only + module.hint)
+        if module
+        else Finding("Mininet", True, f"Python module, {importlib.metadata.version('mininet')}"),
+        Finding("mnexec", None, program.message, only + program.hint)
+        if program
+        else Finding("mnexec", True, str(shutil.which("mnexec"))),
+    ]
 
 
 def _openvswitch() -> Finding:

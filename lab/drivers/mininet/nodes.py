@@ -79,7 +79,7 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
         self.stdin = self.stdout = os.fdopen(self.master, "r")
         self.pid = self.shell.pid
         self.pollOut = select.poll()
-        self.pollOut.register(self.stdout)
+        self.pollOut.register(self.stdout, select.POLLIN)  # and not when it can be written to, as poll(2) has it unsaid
         self.outToNode[self.master] = self.inToNode[self.master] = self
         self.lastCmd = self.lastPid = None
         self.execed, self.readbuf, self.waiting = False, "", True
