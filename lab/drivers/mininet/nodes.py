@@ -9,7 +9,7 @@ what Mininet does with a program per step:
                         waits for ever
     interfaces          are there already, made by the fabric; a Link only records them, and never deletes one
     addresses, routes   are the fabric's on a kernel host, and the agent's on any other: `config` does nothing
-    switches            a LinuxBridge whose bridge the fabric makes, with the plan's settings
+    switches            a LinuxBridge or an OVSBridge that the fabric makes, with the plan's settings
 
 Mininet's own set-up is not run: it looks for programs that are not needed here and ends the process where one is
 missing (lab/host/mininet.py looks for those that are), and it changes kernel parameters of the whole machine.
@@ -24,11 +24,11 @@ import signal
 import subprocess
 import termios
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from mininet.link import Intf, Link
 from mininet.net import Mininet
-from mininet.node import Host, Node
+from mininet.node import Host, Node, OVSBridge
 from mininet.nodelib import LinuxBridge
 
 from lab.errors import DriverError
@@ -50,6 +50,9 @@ _LOCAL_MODES = 3
 class LabShell(Node):  # type: ignore[misc] # Mininet has no types
     """The life of a node's shell."""
 
+    environment: ClassVar[dict[str, str]] = {}
+    """What shells of all nodes have beside the lab's own."""
+
     ready = False
     """Whether the shell takes commands."""
 
@@ -65,7 +68,7 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
         self.ready = False
         options = "-dn" if self.inNamespace else "-d"
         command = ["mnexec", mnopts or options, "bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"]
-        environment = {name: value for name, value in os.environ.items() if name != "HISTFILE"}
+        environment = {name: value for name, value in os.environ.items() if name != "HISTFILE"} | self.environment
         try:
             self.master, self.slave = pty.openpty()
             modes = termios.tcgetattr(self.slave)
@@ -147,6 +150,25 @@ class LabBridge(LabShell, LinuxBridge):  # type: ignore[misc]
         """Whether no port is on its way to forward."""
         shown = str(self.cmd("bridge link show master", self.bridge))
         return "state listening" not in shown and "state learning" not in shown
+
+
+class LabOpenVSwitch(LabShell, OVSBridge):  # type: ignore[misc]
+    """A switch with `impl: ovs`: `dpctl` and `vsctl` reach the lab's own Open vSwitch."""
+
+    def __init__(self, name: str, **params: Any) -> None:
+        super().__init__(name, datapath="user", **params)
+
+    def cmd(self, *arguments: Any, **options: Any) -> Any:
+        """As that of LabBridge."""
+        return super().cmd(*arguments, **options) if self.ready else ""
+
+    def start(self, controllers: list[Any]) -> None:
+        """Nothing: the fabric has made the switch."""
+
+    @classmethod
+    def batchStartup(cls, switches: list[Any], run: object = None) -> list[Any]:  # noqa: ARG003, N802 - Mininet's name
+        """Nothing is left to be done."""
+        return switches
 
 
 class LabInterface(Intf):  # type: ignore[misc]
