@@ -38,6 +38,7 @@ from lab.host.netlink import (
     attribute_text,
     attribute_u32,
 )
+from lab.host.open_vswitch import lack_of_open_vswitch
 from lab.host.qdisc import NetemSettings, decode_netem, differences, pack, with_netem_hint
 
 CHILD_SECONDS = 5.0
@@ -100,7 +101,7 @@ def probe() -> list[Finding]:
         _namespace_limit(),
         _docker(),
         *_mininet(),
-        _openvswitch(),
+        *_openvswitch(),
         _user_mode_linux(),
         *(_program(name) for name in ("tshark", "tcpdump", "iperf3")),
     ]
@@ -313,22 +314,27 @@ def _mininet() -> list[Finding]:
     ]
 
 
-def _openvswitch() -> Finding:
-    """The kernel's part is a generic netlink family."""
-    program = shutil.which("ovs-vsctl")
-    detail = f"ovs-vsctl {'at ' + program if program else 'not found'}"
+def _openvswitch() -> list[Finding]:
+    """What labs use is its datapath in user space; the kernel's, a generic netlink family, is only told of."""
+    lack = lack_of_open_vswitch()
+    name, only = "Open vSwitch", "only for switches with `impl: ovs`: "
+    return [
+        Finding(name, None, lack[0], only + lack[1])
+        if lack
+        else Finding(name, True, "its programs, and TAP interfaces"),
+        Finding("Open vSwitch module", None, f"{_kernel_datapath()}; not needed: labs use the datapath in user space"),
+    ]
+
+
+def _kernel_datapath() -> str:
     family = attribute_text(_CTRL_ATTR_FAMILY_NAME, "ovs_datapath")
     body = struct.pack("=BBxx", _CTRL_CMD_GETFAMILY, 1) + family
     try:
         with Netlink(NETLINK_GENERIC) as netlink:
-            kernel = bool(netlink.get(Request(_GENL_CONTROL, 0, body, "look for Open vSwitch")))
+            netlink.get(Request(_GENL_CONTROL, 0, body, "look for Open vSwitch"))
     except NetlinkError as error:
-        if error.errno not in (errno.ENOENT, errno.EPROTONOSUPPORT):
-            return Finding("Open vSwitch", None, error.message)
-        kernel = False
-    detail += f", kernel datapath {'present' if kernel else 'missing'}"
-    ok = True if program and kernel else None
-    return Finding("Open vSwitch", ok, detail, "" if ok else "only for Mininet's ovs switches: its package and module")
+        return "missing" if error.errno in (errno.ENOENT, errno.EPROTONOSUPPORT) else error.message
+    return "present"
 
 
 def _user_mode_linux() -> Finding:

@@ -31,7 +31,7 @@ from mininet.net import Mininet
 from mininet.node import Host, Node, OVSBridge
 from mininet.nodelib import LinuxBridge
 
-from lab.errors import DriverError
+from lab.errors import DriverError, EnvironmentLackError
 from lab.host.namespaces import refused
 
 SHELL_SECONDS = 30.0
@@ -190,6 +190,9 @@ class LabLink(Link):  # type: ignore[misc]
 
 def empty_network() -> Mininet:
     """A Mininet network without nodes, and without a controller. Mininet's `init` is kept from running: it sets a dozen
-    kernel parameters, most of them the whole machine's."""
+    kernel parameters, most of them the whole machine's. Raises EnvironmentLackError."""
     Mininet.inited = True
-    return Mininet(host=LabHost, switch=LabBridge, link=LabLink, intf=LabInterface, controller=None, build=False)
+    try:
+        return Mininet(host=LabHost, switch=LabBridge, link=LabLink, intf=LabInterface, controller=None, build=False)
+    except OSError as error:  # it counts processors with grep
+        raise EnvironmentLackError(f"Mininet cannot run {error.filename}: {error.strerror}") from error
