@@ -289,6 +289,19 @@ def test_mininets_objects_tell_the_truth(isolated: Isolated, driver_class: type[
     isolated(look)
 
 
+def test_shells_that_have_just_begun_can_be_ended(isolated: Isolated, driver_class: type[Any], tmp_path: Path) -> None:
+    """As where a lab fails in the middle: `mnexec` has no process group of its own yet."""
+    plan = make_plan(loads("nodes: {a: host, b: host}\nlinks: [a -- b]"))
+
+    def look() -> None:
+        driver = driver_class(plan, tmp_path, Epoch(0, 0))
+        shells = [driver.net.addHost(f"h{number}", ip=None).pid for number in range(20)]
+        driver.destroy()
+        assert not any(map(alive, shells))
+
+    isolated(look)
+
+
 def _check_links(net: object, plan: Plan) -> None:
     """Each link of the plan is one of Mininet's, and each plain one a veth pair between the very two interfaces."""
     links = net.links  # type: ignore[attr-defined]

@@ -69,6 +69,7 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
         options = "-dn" if self.inNamespace else "-d"
         command = ["mnexec", mnopts or options, "bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"]
         environment = {name: value for name, value in os.environ.items() if name != "HISTFILE"} | self.environment
+        self.master = self.slave = None
         try:
             self.master, self.slave = pty.openpty()
             modes = termios.tcgetattr(self.slave)
@@ -78,6 +79,8 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
                 command, stdin=self.slave, stdout=self.slave, stderr=self.slave, env={**environment, "PS1": PROMPT}
             )
         except OSError as error:
+            for descriptor in filter(None, (self.master, self.slave)):
+                os.close(descriptor)
             raise refused(f"start Mininet's shell of {self.name}", error) from error
         self.stdin = self.stdout = os.fdopen(self.master, "r")
         self.pid = self.shell.pid
@@ -108,8 +111,7 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
 
     def hang_up(self) -> None:
         """Tell the shell and what it runs to end; `terminate` has to follow."""
-        if self.shell is not None and self.shell.poll() is None:
-            os.killpg(self.pid, signal.SIGHUP)
+        self._signal(signal.SIGHUP)
 
     def terminate(self) -> None:
         """Hang up, wait for the shell's end, close its terminal."""
@@ -118,10 +120,18 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
             try:
                 self.shell.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
-                os.killpg(self.pid, signal.SIGKILL)
+                self._signal(signal.SIGKILL)
             self.outToNode.pop(self.master, None)
             self.inToNode.pop(self.master, None)
         self.cleanup()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to the shell and what it runs; to `mnexec`, where that has not come as far yet."""
+        if self.shell is not None and self.shell.poll() is None:
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:
+                self.shell.send_signal(number)
 
 
 class LabHost(LabShell, Host):  # type: ignore[misc]
