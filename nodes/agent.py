@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from time import monotonic_ns
 
 from nodes.agent_methods import AgentMethods
 from nodes.application.runner import ApplicationRunner
-from nodes.contract import NodeConfig
+from nodes.contract import InterfaceConfig, NodeConfig
 from nodes.device import Device, build_device
 from nodes.io.control import ControlServer
 from nodes.io.extensions import load_congestion_controls, updated
@@ -38,15 +39,26 @@ from nodes.units import earliest
 FRAMES_PER_WAKE_UP = 64
 """Frames taken from one port before the others, the timer and the control socket get their turn."""
 
+OpenPort = Callable[[InterfaceConfig, Reactor, Callable[[], None]], PacketSocket]
+"""Opens the socket of an interface; told the reactor, and what to call when frames wait in it that the kernel has not
+just brought."""
+
 ROUNDS_PER_WAKE_UP = 8
 """How often applications and device may answer each other within one wake-up; what is left goes on in the next."""
 
 
 class Agent:
     """Opens everything at construction, so that privileges can be dropped before `run`. Raises OSError for an
-    interface that does not exist, StackError for a configuration that contradicts itself."""
+    interface that does not exist, StackError for a configuration that contradicts itself. `open_port` opens the sockets
+    of the device's ports where they are not plain ones."""
 
-    def __init__(self, config: NodeConfig, recording: Recording, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        recording: Recording,
+        listener: socket.socket,
+        open_port: OpenPort | None = None,
+    ) -> None:
         now = monotonic_ns()
         self.config = config
         self.recorder = Recorder(config, recording)
@@ -61,6 +73,7 @@ class Agent:
         self.runner: ApplicationRunner | None = None
         self.methods = AgentMethods(self)
         self._server = ControlServer(listener, self.reactor, self.methods.handle, name=f"{config.lab}/{config.name}")
+        self._open_port = open_port
         self._sockets: list[PacketSocket] = []
         self._ports = {interface.name: number for number, interface in enumerate(config.interfaces)}
         self._ports_up: set[int] = set()
@@ -83,10 +96,13 @@ class Agent:
 
     def _open_sockets(self) -> None:
         for port, interface in enumerate(self.config.interfaces):
-            opened = PacketSocket(interface.name, outgoing=self._listens, offload=interface.offload)
+            read = partial(self._listen if self._listens else self._read_frames, port)
+            if self._open_port is None or self._listens:
+                opened = PacketSocket(interface.name, outgoing=self._listens, offload=interface.offload)
+            else:
+                opened = self._open_port(interface, self.reactor, read)
             self._sockets.append(opened)
-            read = self._listen if self._listens else self._read_frames
-            self.reactor.add(opened.fileno(), partial(read, port))
+            self.reactor.add(opened.fileno(), read)
         self._monitor = LinkMonitor()
         self.reactor.add(self._monitor.fileno(), self._read_links)
 

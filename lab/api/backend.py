@@ -107,6 +107,10 @@ class Backend(Protocol):
         """The same, without keeping the event loop waiting."""
         ...
 
+    async def waiting(self) -> list[str]:
+        """Who waits for what in the nodes, a line for each task of a program."""
+        ...
+
     async def close(self) -> list[str]:
         """End the lab. Returns what its programs left behind."""
         ...

@@ -40,6 +40,7 @@ from lab.api.opening import (
 )
 from lab.api.processes import ProcessLab
 from lab.api.times import nanoseconds
+from lab.engine.event_names import check_pattern
 from lab.engine.recorded import Newest, Row, recorded_events
 from lab.errors import UserInputError
 from lab.model.errors import did_you_mean
@@ -63,7 +64,9 @@ class Lab:
         self._links = {link.name: Link(backend, link) for link in backend.plan.links}
         self._blocked: dict[str, list[str]] = {}
         self.left_behind: list[str] = []
-        """What programs had not ended or closed at the end of the lab. In virtual time only."""
+        """What programs had not ended or closed at the end of the lab."""
+        self.waiting: list[str] = []
+        """Where the script was cancelled, as by Ctrl-C: what the programs in the nodes waited for then."""
 
     # ------------------------------------------------------------------------------------------------ beginning and end
 
@@ -162,6 +165,8 @@ class Lab:
         try:
             yield self
         except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                self.waiting = await self._backend.waiting()
             self.left_behind = await self._backend.close()
             for trouble in troubles:
                 if trouble is not error:
@@ -242,8 +247,9 @@ class Lab:
     async def wait_until(
         self, condition: Callable[[], Any] | str, *, timeout: str | float = 10, node: str | None = None, **fields: Any
     ) -> Any:
-        """Until a function (or coroutine function) returns something true, or an event of this name (`tcp:*`) and with
-        these fields has happened, now or before: what it returned, or the event. Raises TimeoutError."""
+        """Until a function (or coroutine function) returns something true, or an event of this name (`link:arp_*`) and
+        with these fields has happened, now or before: what it returned, or the event. Raises TimeoutError, and
+        UserInputError where no event can be so."""
         look = self._event_like(condition, node, fields) if isinstance(condition, str) else condition
         begin, limit = self._backend.now(), nanoseconds(timeout)
         while True:
@@ -259,6 +265,7 @@ class Lab:
             await self._backend.sleep(min(pause, limit - waited))
 
     def _event_like(self, name: str, node: str | None, fields: Mapping[str, Any]) -> Callable[[], Any]:
+        check_pattern(name, fields)
         newest = Newest(self._backend.run, None if node is None else [node])
 
         async def look() -> dict[str, Any] | None:
@@ -310,8 +317,9 @@ class Lab:
         self, node: str | None = None, name: str | None = None, since: str | float | None = None, **fields: Any
     ) -> list[dict[str, Any]]:
         """What has happened so far, in the order of time: `{"time": ms, "node": ..., "name": ..., "data": {...}}`. Of
-        a node or link, named like `tcp:*`, since a time, with these values in `data`. Times are those of `now`; what
-        happened while the lab came up was before 0."""
+        a node or link, named like `link:*`, since a time, with these values in `data`. Times are those of `now`; what
+        happened while the lab came up was before 0. Raises UserInputError where no event can be like that."""
+        check_pattern("*" if name is None else name, fields)
         begin = nanoseconds(since) / MILLISECOND if since is not None else -math.inf
         self._backend.flush(node)
         rows = recorded_events(self._backend.run, None if node is None else [node])

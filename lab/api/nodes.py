@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ class Node:
 
         With processes the function must be at the top level of a file, and what goes in and out must be picklable."""
         self._must_run_programs()
+        _must_be_function(function)
         program = self._backend.start(self.name, function, args, keywords, restart=False)
         try:
             return await program.wait()  # type: ignore[no-any-return]
@@ -76,6 +78,7 @@ class Node:
         """The same, in the background. `restart`: again, from its beginning, whenever the node comes back. What it
         raises is raised at the end of the lab, where nobody has waited for it."""
         self._must_run_programs()
+        _must_be_function(function)
         return self._backend.start(self.name, function, args, keywords, restart=restart)
 
     async def connect(self, host: str | Node, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -140,3 +143,15 @@ class Node:
 
     async def stop_capture(self) -> Mapping[str, Any]:
         return await self._backend.capture(self.name, start=False)
+
+
+def _must_be_function(function: object) -> None:
+    if inspect.iscoroutine(function):
+        function.close()
+        name = function.__name__
+        raise UserInputError(
+            f"{name}(...) has been called already, here and not in the node",
+            hint=f"`run({name}, ...)`: its arguments apart",
+        )
+    if not callable(function):
+        raise UserInputError(f"{function!r} is no function", hint="`run` takes a coroutine function and its arguments")

@@ -60,6 +60,10 @@ def check_driver(driver: str) -> None:
         check_system()
 
 
+IN_TEXT = "topology"
+"""What messages call the text of a topology, in the place of a file."""
+
+
 def plan_of(
     topology: Topology,
     driver: str,
@@ -75,7 +79,7 @@ def plan_of(
             raise UserInputError("a plan has its seed, name and executors already")
         return topology, topology.source
     if isinstance(topology, str) and "\n" in topology:
-        source, model = topology, loads(topology)
+        source, model = topology, loads(topology, IN_TEXT)
     else:
         model = load(topology)
         source = Path(topology).read_text(encoding="utf-8")

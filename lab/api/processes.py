@@ -20,6 +20,7 @@ from typing import Any
 
 from lab.api.backend import Action, Cancellable, Exited, Function, Report
 from lab.api.channel import Answer, Door, Heard
+from lab.api.connection import open_streams
 from lab.api.process_programs import ProcessProgram, heard
 from lab.engine import registry
 from lab.engine.client import LabClient, agent_error, supervisor_error
@@ -40,6 +41,9 @@ ANSWER = 30.0
 
 FAREWELL = 2.0
 """Seconds that cancelled programs have at the end, to close their connections."""
+
+SITUATION = 1.0
+"""Seconds for a node to say what its programs wait for: one that says nothing is told of too."""
 
 _ON = ("running", "paused")
 
@@ -70,7 +74,7 @@ class ProcessLab:
         unwanted = threading.Event()
 
         def bring() -> tuple[Run, bool]:
-            run = bring_up(plan, source, lambda *_: None, driver=driver, runs=runs)
+            run = bring_up(plan, source, lambda *_: None, driver=driver, runs=runs, programs=True)
             undone = unwanted.is_set()
             if undone:  # here, because after a second Ctrl-C nobody waits for this thread
                 bring_down(plan.lab)
@@ -138,9 +142,14 @@ class ProcessLab:
             if isinstance(number, int):
                 raise OSError(number, error.message) from None
             raise agent_error(node, error) from error
-        link = socket.socket(fileno=answer.fds[0])
-        link.setblocking(False)
-        return await asyncio.open_unix_connection(sock=link)
+        facts = answer.result
+        ends = {"sockname": (facts["address"], facts["port"]), "peername": (facts["to"], facts["to_port"])}
+
+        async def how_it_ended() -> tuple[str, str] | None:
+            error = (await self._ask(node, "connection", {"connection": facts["connection"]}))["error"]
+            return None if error is None else (error["code"], error["message"])
+
+        return await open_streams(node, socket.socket(fileno=answer.fds[0]), ends, how_it_ended)
 
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited:
         line, environment = own_python("lab", "exec", "--lab", self.plan.lab, node, "--", *command)
@@ -311,6 +320,23 @@ class ProcessLab:
     def dispose(self) -> None:
         """Nothing is left after `close`."""
 
+    async def waiting(self) -> list[str]:
+        found = []
+        for node in sorted({program.node for program in self._programs if program.state == "running"}):
+            try:
+                found += [f"  {line}" for line in await self._tasks(node, within=SITUATION)]
+            except LabError as error:
+                found.append(f"  {node}: {error.message}")
+        return found
+
+    async def _tasks(self, node: str, within: float = ANSWER) -> list[str]:
+        """A line for each."""
+        tasks = (await self._ask(node, "programs", within=within))["tasks"]
+        return [
+            f"{node}: {task['task']}, {task['place'] or task['coroutine']}, waits for {task['waits_for']}"
+            for task in tasks
+        ]
+
     async def _left_behind(self, busy: set[str]) -> list[str]:
         """Tasks of nodes in which programs ran and none does any more."""
         found = []
@@ -320,9 +346,7 @@ class ProcessLab:
             if not used or node.name in busy or states[node.name] != "running":
                 continue
             with contextlib.suppress(NodeError):  # it dies in this moment, and leaves nothing
-                for task in (await self._ask(node.name, "programs"))["tasks"]:
-                    where = task["place"] or task["coroutine"]
-                    found.append(f"{node.name}: a task: {task['task']}, {where}, waits for {task['waits_for']}")
+                found += [line.replace(": ", ": a task: ", 1) for line in await self._tasks(node.name)]
         return found
 
     def _blame(self) -> None:

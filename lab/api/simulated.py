@@ -203,6 +203,9 @@ class SimulatedLab:
     async def flushed(self, node: str | None) -> None:
         self.flush(node)
 
+    async def waiting(self) -> list[str]:
+        return self.simulation.situation(script=False).splitlines()
+
     async def close(self) -> list[str]:
         """End the programs. The recording ends with `end`, when nothing runs any more."""
         self._stop_actions()
@@ -295,12 +298,12 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def _as_coroutine_function(function: Function) -> Any:
-    if not callable(function):
-        raise UserInputError(f"{function!r} is no function", hint="`run` takes a coroutine function and its arguments")
-
     async def call(*arguments: Any, **keywords: Any) -> Any:
         try:
-            return await function(*arguments, **keywords)
+            made = function(*arguments, **keywords)
+            if not inspect.isawaitable(made):
+                raise TypeError(f"{function!r} is no coroutine function: it returned {type(made).__name__}")
+            return await made
         except (SystemExit, KeyboardInterrupt) as error:  # it would end the whole simulation
             raise ProgramError(f"{call.__name__} ended with {error!r}") from error
 

@@ -18,6 +18,7 @@ import typer
 from lab.cli.common import JsonOption, LabOption, find_run, open_lab
 from lab.cli.output import print_note, terminal_width, wrapped
 from lab.engine.client import AgentClient, LabClient
+from lab.engine.event_names import check_pattern
 from lab.engine.recorded import Row, of_links, recorded_events
 from lab.errors import NodeError, UserInputError
 from nodes.io.control import ControlError
@@ -37,8 +38,10 @@ def main(
     json: JsonOption = False,
 ) -> None:
     """Show the events of a run, or with --follow those of a lab that is up, until Ctrl-C."""
+    if name is not None:
+        check_pattern(name)
     rows = _live(open_lab(lab), nodes) if follow else recorded_events(find_run(run, lab), nodes)
-    wanted: Iterable[Row] = (row for row in rows if name is None or fnmatch.fnmatch(row[2]["name"], name))
+    wanted: Iterable[Row] = (row for row in rows if name is None or fnmatch.fnmatchcase(row[2]["name"], name))
     if last and not follow:
         wanted = list(wanted)[-last:]
     width = None if json else terminal_width(sys.stdout)

@@ -43,9 +43,11 @@ COMMANDS = {
     "resume": "Let a paused node go on.",
     "link": "Take a link down, or up again.",
     "impair": "Delay, lose, damage or slow a link's frames; show what it did.",
+    "experiment": "Run claims of a networking course, and see whether they hold.",
     "validate": "Check a topology file; create nothing.",
     "plan": "Print what would be built: addresses, routes, links.",
     "generate": "Print a topology of a known shape.",
+    "compose": "Write a Docker Compose file that is the lab.",
     "schema": "Print the JSON schema of topology files, for editors.",
     "requirements": "List what the RFCs require, and the tests that show it.",
     "doctor": "Say what this machine can do.",
@@ -64,6 +66,8 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"lab.cli.{cmd_name}")
+        if hasattr(module, "COMMANDS"):
+            return _group(module, cmd_name)
         return _command(module.main, cmd_name, getattr(module, "SETTINGS", {}))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -97,6 +101,21 @@ class Command(TyperCommand):
                 name = f"{parameter.metavar}{'...' if parameter.nargs == -1 else ''}"
                 pieces.append(name if parameter.required else f"[{name}]")
         return pieces
+
+
+def _group(module: Any, name: str) -> Any:
+    """A command that has commands: functions by their names."""
+    group = typer.Typer(
+        name=name,
+        help=module.__doc__.partition(": ")[2],
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for each, function in module.COMMANDS.items():
+        group.command(each, cls=Command)(function)
+    return typer.main.get_command(group)
 
 
 def _command(function: Callable[..., None], name: str, settings: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -22,13 +23,15 @@ from lab.api.lab import Lab
 from lab.api.opening import Topology
 from lab.cli.common import DriverOption, JsonOption, SeedOption
 from lab.cli.output import counted, print_json, print_note, print_warning
+from lab.engine.program_calls import ProgramError
 from lab.errors import LabError, UserInputError
 from nodes.errors import StackError
+from nodes.simulation.surroundings import installed
 
 SETTINGS = {"context_settings": {"allow_interspersed_args": True}}
 
 
-_OURS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (lab, nodes))
+_NOT_THEIRS = (*(str(Path(module.__file__ or "").parent) + os.sep for module in (lab, nodes)), "<frozen importlib")
 
 
 class ScriptError(LabError):
@@ -69,7 +72,6 @@ def main(
     """Bring a lab up, run a script on it, and take it down.
 
     What `main` returns is printed. In virtual time (--driver sim) an hour takes seconds, and nothing needs root."""
-    module = load_script(script, arguments or [])
     options: dict[str, Any] = {"seed": seed, "name": name, "runs": runs, "impair": impair}
     if driver == "sim":
         options |= {"speed": parse_speed(speed), "stand_in": stand_in}
@@ -77,9 +79,10 @@ def main(
         option = "--stand-in" if stand_in else "--speed"
         raise UserInputError(f"{option} is for virtual time", hint="add `--driver sim`")
     begun = time.monotonic()
-    opened, result = _run(
-        module.main, topology or _topology_of(module, script), script, begun, driver=driver, **options
-    )
+    with installed() if driver == "sim" else nullcontext():  # also for `from time import time` in the script
+        module = load_script(script, arguments or [])
+        chosen = topology or _topology_of(module, script)
+        opened, result = _run(module.main, chosen, script, begun, driver=driver, **options)
     if json:
         print_json(_facts(opened, result))
         return
@@ -93,10 +96,17 @@ def _run(main: Any, topology: Topology, script: Path, begun: float, **options: A
     labs: list[Lab] = []
     try:
         result = Lab.run(main, topology, told=labs.append, **options)
+    except KeyboardInterrupt as error:
+        if labs:
+            _print_waiting(labs[0], error, script)
+            _conclude(labs[0], begun)
+        raise
     except (LabError, StackError) as error:
         if labs:
             _print_traceback(error, script)
             _conclude(labs[0], begun)
+        if isinstance(error, ProgramError):  # an exception of a program's, which cannot be made again here
+            raise ScriptError(error.message, hint=error.hint) from None
         if isinstance(error, StackError):  # a deadlock, for one: the script's, not the command's
             raise ScriptError(error.message, hint=error.hint) from None
         raise
@@ -197,6 +207,16 @@ def _conclude(opened: Lab, begun: float) -> None:
     print_note(f"it recorded to {opened.run_folder}")
 
 
+def _print_waiting(opened: Lab, error: BaseException, script: Path) -> None:
+    """Where the script was when it was interrupted, and the programs in the nodes."""
+    frames = traceback.extract_tb(None if error.__context__ is None else error.__context__.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(script.resolve())]
+    if lines:
+        print_note(f"interrupted while the script waited at {script.name}:{lines[-1]}")
+    for line in opened.waiting:
+        print_note(line)
+
+
 def _print_traceback(error: BaseException, script: Path) -> None:
     """From the script on, and without our own lines in between."""
     where = str(script.resolve())
@@ -205,6 +225,8 @@ def _print_traceback(error: BaseException, script: Path) -> None:
     first = next((number for number, frame in enumerate(frames) if frame.filename == where), None)
     if first is None and isinstance(error, LabError | StackError):
         return
-    theirs = [frame for frame in frames[first or 0 :] if not frame.filename.startswith(_OURS)]
-    told.stack = traceback.StackSummary.from_list(theirs or frames)
+    theirs = [frame for frame in frames[first or 0 :] if not frame.filename.startswith(_NOT_THEIRS)]
+    if not isinstance(error, SyntaxError):  # which says itself where it is
+        theirs = theirs or frames
+    told.stack = traceback.StackSummary.from_list(theirs)
     sys.stderr.writelines(told.format())

@@ -81,12 +81,13 @@ class SpareSupervisor:
         self._link.close()
         self._process.wait()  # one that was told forks the supervisor proper and ends at once
 
-    def own(self, run: Run, lab: str, progress: Progress) -> None:
+    def own(self, run: Run, lab: str, progress: Progress, *, programs: bool = False) -> None:
         """Hand over a run and return when its lab is up. Raises the LabError that made it fail; then, and when this
         process is interrupted, everything is undone."""
         self._is_told = True
         try:
-            self._link.sendall(json.dumps({"lab": lab, "run": str(run.folder)}).encode() + b"\n")
+            task = {"lab": lab, "run": str(run.folder), "programs": programs}
+            self._link.sendall(json.dumps(task).encode() + b"\n")
             _follow(self._link, run, progress)
         except BaseException:  # Ctrl-C: the supervisor hears of it, and undoes what it has done
             _wait_until_undone(self._link)
@@ -101,20 +102,21 @@ def bring_up(
     driver: str = "netns",
     runs: Path | None = None,
     spare: SpareSupervisor | None = None,
+    programs: bool = False,
 ) -> Run:
-    """Start a supervisor for the plan, or use the spare one, and return when every node answers. Raises the LabError
-    that made it fail; then everything is undone. When this process dies before the lab is up, everything is undone
-    too."""
+    """Start a supervisor for the plan, or use the spare one, and return when every node answers. `programs`: of users
+    will run in the nodes. Raises the LabError that made it fail; then everything is undone. When this process dies
+    before the lab is up, everything is undone too."""
     check_system()
     if registry.is_up(plan.lab):
         raise StateError(f"lab {plan.lab!r} is already up", hint=f"`lab ps` shows it, `lab down {plan.lab}` ends it")
     clear_away_dead(plan.lab)
     run = Run.create(plan, driver=driver, source=source, parent=runs)
     if spare is not None:
-        spare.own(run, plan.lab, progress)
+        spare.own(run, plan.lab, progress, programs=programs)
         return run
     with SpareSupervisor() as own:
-        own.own(run, plan.lab, progress)
+        own.own(run, plan.lab, progress, programs=programs)
     return run
 
 

@@ -12,6 +12,7 @@ the lab is up, whoever asked for the lab is gone, and the lab goes too.
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import select
@@ -21,7 +22,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lab.drivers.base import Driver, Epoch, NodeExit
 from lab.drivers.choice import make_driver
@@ -40,6 +41,10 @@ from nodes.io.reactor import Reactor
 
 ANSWER_TIMEOUT = 30.0
 """Seconds that an agent may take to answer for the first time, on a machine that starts hundreds at once."""
+
+PROGRAM_MODULES = ("nodes.agent_programs", "lab.api.lab")
+"""What a program of a user needs in a node: its event loop, and `from lab import Lab` at the head of its file. Half a
+second of work for each node that has a program, unless all nodes inherit them."""
 
 
 class Supervisor:
@@ -185,6 +190,9 @@ def main() -> None:
         os.dup2(log.fileno(), sys.stderr.fileno())
     error: LabError | None = None
     try:
+        if task["programs"]:
+            for name in PROGRAM_MODULES:
+                importlib.import_module(name)
         supervise(task["lab"], Run(folder), starter)
     except LabError as caught:
         error = caught
@@ -201,7 +209,7 @@ def main() -> None:
     os._exit(error.exit_code)
 
 
-def _told(starter: socket.socket) -> dict[str, str] | None:
+def _told(starter: socket.socket) -> dict[str, Any] | None:
     """What the starter wants; None when it has changed its mind."""
     line = b""
     while not line.endswith(b"\n"):

@@ -66,14 +66,22 @@ _EXPECTED = {
 }
 
 
-def problems_of(error: ValidationError, document: Document) -> list[Problem]:
-    return [_problem(details, document) for details in error.errors(include_url=False)]
+Keys = Callable[[list[str]], list[str]]
+"""The keys that the mapping at a place may have."""
 
 
-def _problem(details: ErrorDetails, document: Document) -> Problem:
+def problems_of(error: ValidationError, document: Document, keys: Keys | None = None) -> list[Problem]:
+    """`keys` for files that are no topologies."""
+    return [_problem(details, document, keys) for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails, document: Document, keys: Keys | None) -> Problem:
     kind = details["type"]
-    explain = _SENTENCES.get(kind, _other)
-    message, hint = explain(details)
+    if kind == "extra_forbidden" and keys is not None:
+        *place, wrong = map(str, details["loc"])
+        message, hint = f"unknown key {wrong!r}", did_you_mean(wrong, keys(place))
+    else:
+        message, hint = _SENTENCES.get(kind, _other)(details)
     key = kind == "extra_forbidden" or "[key]" in details["loc"]
     return document.problem(_path(details["loc"], document), message, hint, key=key)
 

@@ -23,7 +23,11 @@ def load(path: str | Path) -> Topology:
 
 def loads(text: str, name: str = "topology.yml") -> Topology:
     """The topology in `text`; `name` stands for the file in messages, and gives the lab its default name."""
-    document = parse(text, name)
+    return topology_of(parse(text, name), text, name)
+
+
+def topology_of(document: Document, text: str, name: str) -> Topology:
+    """The same from a document that is parsed, or a part of one, whose places are those of `text`."""
     document = replace(document, values={**document.values, **_marks_of_links(document, text.splitlines())})
     data = document.data
     if isinstance(data, dict) and "name" not in data:

@@ -70,6 +70,13 @@ class Document:
             path = path[:-1]
         return self.values.get(path, Mark(1, 1))
 
+    def part(self, key: str) -> Document:
+        """What stands under a key, as a document of its own, with the places that it has in this one."""
+        data = self.data[key] if isinstance(self.data, dict) else None
+        values = {path[1:]: mark for path, mark in self.values.items() if path[:1] == (key,)}
+        keys = {path[1:]: mark for path, mark in self.keys.items() if path[:1] == (key,) and len(path) > 1}
+        return Document(self.file, data, values, keys)
+
     def problem(self, path: KeyPath, message: str, hint: str = "", *, key: bool = False) -> Problem:
         return Problem(self.file, *self.mark(path, key=key), message, hint)
 
@@ -171,7 +178,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         plain = isinstance(node, yaml.ScalarNode) and node.style is None
-        return _scalar(node.value) if plain else node.value
+        return scalar(node.value) if plain else node.value
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
         own: dict[str, object] = {}
@@ -211,7 +218,7 @@ def _mark(node: yaml.Node) -> Mark:
     return Mark(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def _scalar(text: str) -> object:
+def scalar(text: str) -> object:
     """A plain scalar by the core schema of YAML 1.2 (section 10.3.2)."""
     if text in _WORDS:
         return _WORDS[text]

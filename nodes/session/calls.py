@@ -12,6 +12,7 @@ import errno
 import socket
 from asyncio import base_events
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from nodes.session.attempts import READ, WRITE, Attempts
@@ -32,11 +33,28 @@ class SocketCallsLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self._world = world
         self._numbers = 0
+        self._orphans: list[tuple[int, Callable[[], None]]] = []
 
     def next_number(self) -> int:
         """Counts what is made in this loop: the order of everything that has no other."""
         self._numbers += 1
         return self._numbers
+
+    def orphan(self, number: int, close: Callable[[], None]) -> None:
+        """From a finalizer, which runs in any thread and in the middle of anything, the stack's work too: close what
+        nobody refers to any more. It is done in the next turn, in the order of `next_number`, because in which order
+        Python's collector finalizes what it found together may depend on addresses and hashes."""
+        if self.is_closed():
+            close()
+            return
+        self._orphans.append((number, close))
+        base: Any = self
+        base._write_to_self()
+
+    def _close_orphans(self) -> None:
+        orphans, self._orphans = self._orphans, []
+        for _, close in sorted(orphans, key=itemgetter(0)):
+            close()
 
     def in_node(self) -> Session | None:
         """The node that the running program lives in; None outside of all."""

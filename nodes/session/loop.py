@@ -103,7 +103,7 @@ class StackEventLoop(ConnectingLoop):
 
     def deadline(self) -> int | None:
         """When `turn` is wanted next (ns of the world); None where nothing is to be done."""
-        if self._ready or self._woken:
+        if self._has_work():
             return self._world.now()
         self._forget_cancelled()
         return self._timers[0][0] if self._timers else None
@@ -111,6 +111,15 @@ class StackEventLoop(ConnectingLoop):
     def release(self, session: Session) -> None:
         """What a held node's programs wanted to do meanwhile is done now."""
         self._ready.extend(self._held.pop(session, ()))
+
+    def in_order_of_creation(self, collect: Callable[[], object]) -> None:
+        """Collect garbage, and let what its finalizers have made ready run in the order in which their transports were
+        made (see `orphan`): a forgotten StreamWriter closes its transport."""
+        before = len(self._ready)
+        collect()
+        made = [self._ready.pop() for _ in range(len(self._ready) - before)]
+        made.reverse()
+        self._ready.extend(sorted(made, key=_number_of_owner))
 
     def tasks_of(self, session: Session | None) -> list[asyncio.Task[Any]]:
         """The tasks of a node, or of none, that are not done, in the order of their creation."""
@@ -229,6 +238,8 @@ class StackEventLoop(ConnectingLoop):
 
     def _run_once(self) -> None:
         """In place of asyncio's."""
+        if self._orphans:
+            self._close_orphans()
         self._forget_cancelled()
         if self._ready or self._stopping:
             until: int | None = self._world.now()
@@ -241,7 +252,7 @@ class StackEventLoop(ConnectingLoop):
         self._run_ready()
 
     def _has_work(self) -> bool:
-        return bool(self._ready) or self._woken
+        return bool(self._ready) or self._woken or bool(self._orphans)
 
     def _look_at_kernel(self) -> None:
         self._woken = False
@@ -324,6 +335,12 @@ def first_instant(when: float) -> int:
     while instant / SECOND < when:
         instant += 1 + (abs(instant) >> 52)  # where floats are further apart than nanoseconds
     return instant
+
+
+def _number_of_owner(handle: asyncio.Handle) -> int:
+    """0 where the callback is no method of what is numbered."""
+    number = getattr(getattr(handle._callback, "__self__", None), "_number", 0)  # type: ignore[attr-defined]
+    return number if isinstance(number, int) else 0
 
 
 def _order(item: tuple[int, int, asyncio.TimerHandle]) -> tuple[int, int]:

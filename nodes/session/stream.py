@@ -114,7 +114,7 @@ class StreamTransport(EndpointOwner, _FlowControlMixin, asyncio.Transport):
         if sock is not None:
             if self._session.alive:
                 warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
-            sock.close()
+            self._loop.orphan(self._number, sock.close)
             if self._server is not None and sys.version_info >= (3, 13):
                 self._server.detach(self)
 
@@ -203,6 +203,10 @@ class StreamTransport(EndpointOwner, _FlowControlMixin, asyncio.Transport):
     def abort(self) -> None:
         """What is buffered here is not sent any more."""
         self._force_close(None)
+
+    def fail(self, error: OSError) -> None:
+        """The same, and that is why: for whoever takes the node away."""
+        self._force_close(error)
 
     # ----------------------------------------------------------------------------------------------- what happens to it
 

@@ -7,11 +7,13 @@ All others are: whoever ends should have ended his tasks, and closed his connect
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterable, Mapping
 from contextvars import Context
 from typing import Any, Literal, NamedTuple
 
 from nodes.session.session import CURRENT, EndpointOwner, Session
+from nodes.session.stream import StreamTransport
 from nodes.session.view import local_of, remote_of
 from nodes.simulation.programs import PROGRAM, Program
 from nodes.simulation.report import at, waiting
@@ -66,10 +68,14 @@ def sockets_left(session: Session, *, busy: bool) -> list[Remnant]:
     return found
 
 
-def close_sockets(session: Session) -> bool:
-    """Close what programs have not, as the system does when a process ends; whether there was anything."""
+def close_sockets(session: Session, *, crashed: bool = False) -> bool:
+    """Close what programs have not, as the system does when a process ends; whether there was anything. `crashed`: who
+    outside of the node has a connection of it must not take this for the end of what the peer sent."""
     owners = [owner for _, owner in _sockets(session)]
     for owner in owners:
+        if crashed and isinstance(owner, StreamTransport):
+            owner.fail(ConnectionResetError(errno.ECONNRESET, f"the node {session.name} has crashed"))
+            continue
         end = getattr(owner, "abort", None) or getattr(owner, "close", None)
         if end is not None:
             session_context(session).run(end)

@@ -26,7 +26,7 @@ from nodes.units import SECOND
 
 _LIBRARY = str(Path(sysconfig.get_paths()["stdlib"])) + os.sep
 _INSTALLED = ("site-packages", "dist-packages")
-_OURS = str(Path(__file__).parents[1]) + os.sep
+_OURS = tuple(str(Path(__file__).parents[2] / name) + os.sep for name in ("nodes", "lab"))
 
 DEEPEST = 100
 """Coroutines of a chain that are followed: more await each other in a circle."""
@@ -172,7 +172,7 @@ def place_of(task: asyncio.Task[Any]) -> Place | None:
 def _rank(file: str) -> int:
     if any(part in file for part in _INSTALLED):
         return 1
-    return 2 if file.startswith((_LIBRARY, _OURS, "<frozen")) else 0
+    return 2 if file.startswith((_LIBRARY, *_OURS, "<frozen")) else 0
 
 
 # -------------------------------------------------------------------------------------------------- what it waits for
@@ -259,7 +259,7 @@ def waits_for(task: asyncio.Task[Any]) -> str:
             if text is not None:
                 return text
     for _, frame in reversed(frames):
-        if frame.f_code.co_filename.startswith((_LIBRARY, _OURS)):
+        if frame.f_code.co_filename.startswith((_LIBRARY, *_OURS)):
             shown = next((found for found in map(_socket, list(frame.f_locals.values())) if found), None)
             if shown is not None:
                 return f"{frame.f_code.co_name} on {shown}"
@@ -267,7 +267,7 @@ def waits_for(task: asyncio.Task[Any]) -> str:
 
 
 def _explanation(code: CodeType) -> Explain | None:
-    if not code.co_filename.startswith((_LIBRARY, _OURS)):
+    if not code.co_filename.startswith((_LIBRARY, *_OURS)):
         return None
     return _EXPLANATIONS.get(code.co_qualname) or _BY_NAME.get(code.co_name)
 

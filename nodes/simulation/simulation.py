@@ -91,6 +91,7 @@ class Simulation:
         self.world.waiters = self
         self.loop = StackEventLoop(self.world, threads=False)
         self.loop.on_handle = self.watch.on_handle
+        self.watch.garbage.in_order = self.loop.in_order_of_creation
         self.loop.set_exception_handler(_report)
         self._epoch = epoch
         self._surroundings: list[Surroundings] = []
@@ -258,9 +259,9 @@ class Simulation:
         """Those whose end somebody waits for."""
         return [program for program in self.programs if program.awaited and not program.done]
 
-    def situation(self) -> str:
+    def situation(self, *, script: bool = True) -> str:
         """Who waits for what, the script first."""
-        groups = [("script", self.loop.tasks_of(None))]
+        groups = [("script", self.loop.tasks_of(None))] if script else []
         groups += [(node.name, self._tasks(node.session)) for node in self.network.nodes.values()]
         return situation(groups, self.watch.tasks, self.handles_waiting())
 
@@ -303,7 +304,7 @@ class Simulation:
             task.cancel()
         if attempts <= LAST_TURNS or not tasks:
             attempts = min(attempts, LAST_TURNS)
-            close_sockets(session)
+            close_sockets(session, crashed=True)
         if attempts:
             self.loop.call_soon(self._bury, session, attempts - 1, context=Context())
         else:

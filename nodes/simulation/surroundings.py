@@ -11,19 +11,21 @@ outside and in other threads as ever.
     random     the functions of the module, and Random() without a seed
     os         urandom, getrandom; hence secrets, uuid4, SystemRandom
     uuid       uuid1
-    socket     gethostname, getfqdn, gethostbyname, getaddrinfo, getnameinfo: the names of the lab
+    socket     gethostname, getfqdn, gethostbyname, gethostbyname_ex, gethostbyaddr, getaddrinfo, getnameinfo: the names
+               of the lab
     threading  threads that programs start are noted (nodes.simulation.threads)
 
-What stays out of reach: names taken before (`from time import time` in a module that was imported earlier; the
-functions of `random` that are so taken are virtual all the same, but for `random`, `getrandbits` and `gauss`), what C
-code asks the system for (the random numbers of OpenSSL: keys and nonces of TLS differ from run to run, lengths and
-times do not), the time zone of localtime, file times and process ids, and the order of sets of str, which follows
-PYTHONHASHSEED.
+What stays out of reach: names taken before (`from time import time` in a module that was imported before `installed`
+or the first node; the functions of `random` that are so taken are virtual all the same, but for `random`, `getrandbits`
+and `gauss`), what C code asks the system for (the random numbers of OpenSSL: keys and nonces of TLS differ from run to
+run, lengths and times do not), the time zone of localtime, file times and process ids, and the order of sets of str,
+which follows PYTHONHASHSEED.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import random
@@ -31,7 +33,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from types import ModuleType
 from typing import Any
@@ -65,13 +67,13 @@ class Surroundings:
 
     def open(self) -> None:
         """The node's programs live in it from now on."""
-        if not _OPEN:
+        if not _OPEN and not _HOLDS:
             _install()
         _OPEN[self._session] = self
 
     def close(self) -> None:
         """Harmless when closed already."""
-        if _OPEN.pop(self._session, None) is not None and not _OPEN:
+        if _OPEN.pop(self._session, None) is not None and not _OPEN and not _HOLDS:
             _uninstall()
 
     @property
@@ -106,6 +108,25 @@ class Surroundings:
 
 
 _OPEN: dict[Session, Surroundings] = {}
+
+_HOLDS: list[object] = []
+"""One for each context of `installed` that lasts."""
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[None]:
+    """While it lasts the functions are in their places, nodes or not. What is imported meanwhile may take them from
+    their modules (`from time import time`), and gets those that know of nodes."""
+    if not _OPEN and not _HOLDS:
+        _install()
+    _HOLDS.append(None)
+    try:
+        yield
+    finally:
+        _HOLDS.pop()
+        if not _OPEN and not _HOLDS:
+            _uninstall()
+
 
 Answer = Callable[..., Any]
 
@@ -195,6 +216,18 @@ def _gethostbyname(node: Surroundings, hostname: str) -> str:
     return names.getaddrinfo(node.session, hostname, None)[0][4][0]
 
 
+def _gethostbyname_ex(node: Surroundings, hostname: str) -> tuple[str, list[str], list[str]]:
+    return hostname, [], [_gethostbyname(node, hostname)]
+
+
+def _gethostbyaddr(node: Surroundings, ip_address: str) -> tuple[str, list[str], list[str]]:
+    address = _gethostbyname(node, ip_address)
+    name, _ = names.getnameinfo(node.session, (address, 0), 0)
+    if name == address:
+        raise socket.herror(1, "Unknown host")
+    return name, [], [address]
+
+
 def _getnameinfo(node: Surroundings, sockaddr: Any, flags: int) -> tuple[str, str]:
     return names.getnameinfo(node.session, sockaddr, flags)
 
@@ -275,6 +308,8 @@ def _install() -> None:
         gethostname=lambda node: node.host,
         getfqdn=_getfqdn,
         gethostbyname=_gethostbyname,
+        gethostbyname_ex=_gethostbyname_ex,
+        gethostbyaddr=_gethostbyaddr,
         getaddrinfo=_getaddrinfo,
         getnameinfo=_getnameinfo,
     )

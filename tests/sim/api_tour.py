@@ -5,6 +5,8 @@ in virtual time, tests/system/test_api_netns.py in processes.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -51,6 +53,53 @@ async def ask(host: str, text: bytes = b"hello") -> bytes:
     return answer
 
 
+async def rude() -> None:
+    """Ask for a line; then reset the connection, end it, or wait."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wish = await reader.readline()
+        writer.write(b"well")
+        await writer.drain()
+        if wish == b"reset\n":
+            await asyncio.sleep(0.2)  # or what was said is lost with the connection
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        elif wish == b"wait\n":
+            await asyncio.sleep(100)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "0.0.0.0", PORT + 1)
+    await server.serve_forever()
+
+
+async def ends(lab: Lab) -> dict[str, str]:
+    """How connections of `connect` end."""
+    a, b = lab.node("a"), lab.node("b")
+    serving = b.start(rude)
+    await lab.sleep(0.5)
+    found = {}
+    for wish in ("end", "reset", "crash"):
+        reader, writer = await a.connect(b, PORT + 1)
+        found[f"peer of {wish}"] = str(writer.get_extra_info("peername"))
+        writer.write(b"wait\n" if wish == "crash" else wish.encode() + b"\n")
+        await reader.readexactly(4)
+        if wish == "crash":
+            lab.at(lab.now + 0.2, a.kill)
+        found[wish] = await raised(reader.read)
+        writer.close()
+        found[f"{wish} closed"] = await raised(writer.wait_closed)
+    await a.restart()
+    serving.cancel()
+    return found
+
+
+ENDS = {
+    **dict.fromkeys(("peer of end", "peer of reset", "peer of crash"), "('10.0.0.2', 8)"),
+    **dict.fromkeys(("end", "end closed"), "nothing"),
+    **dict.fromkeys(("reset", "reset closed", "crash", "crash closed"), "ConnectionResetError"),
+}
+
+
 async def late(value: Any) -> Any:
     await asyncio.sleep(0.5)
     return value
@@ -62,6 +111,10 @@ async def forever() -> None:
 
 async def fails() -> None:
     raise KeyError("of the program")
+
+
+def plain() -> int:
+    return 1
 
 
 async def exits() -> None:
@@ -94,7 +147,14 @@ async def mistakes(lab: Lab) -> dict[str, str]:
         "a link of nobody": lambda: lab.link("a-b"),
         "no time": lambda: lab.at("soon", print),
         "events of nobody": lambda: lab.events("c"),
+        "events of no name": lambda: lab.events(name="tcp:*"),
+        "an event of no name": lambda: lab.wait_until("link:carrier_update"),
+        "an event of no field": lambda: lab.wait_until("link:carrier_updated", state="down"),
         "a program in a switch": lambda: s.run(ask, "b"),
+        "a program that was called": lambda: a.run(fails()),  # type: ignore[arg-type]
+        "a program that is none": lambda: a.start(3),  # type: ignore[arg-type]
+        "a program of no coroutine": lambda: a.run(plain),  # type: ignore[arg-type]
+        "a program without an argument": lambda: a.run(ask),  # type: ignore[call-arg]
         "a program that raises": lambda: a.run(fails),
         "a program that exits": lambda: a.run(exits),
         "a program that cancels itself": lambda: a.run(cancels),
@@ -134,7 +194,10 @@ async def mistakes(lab: Lab) -> dict[str, str]:
 
 MISTAKES = {
     **dict.fromkeys(("a node of nobody", "a link of nobody", "no time", "events of nobody"), "UserInputError"),
+    **dict.fromkeys(("events of no name", "an event of no name", "an event of no field"), "UserInputError"),
     "a program in a switch": "NodeError",
+    **dict.fromkeys(("a program that was called", "a program that is none"), "UserInputError"),
+    **dict.fromkeys(("a program of no coroutine", "a program without an argument"), "TypeError"),
     "a program that raises": "KeyError",
     "a program that exits": "ProgramError",
     "a program that cancels itself": "CancelledError",
@@ -221,7 +284,7 @@ async def network(lab: Lab) -> dict[str, Any]:
     found["seen"] = seen["node"], seen["data"]["new"], -1e-6 < seen["time"] / 1000 - begin - 0.3 < 0.1
     await lab.wait_until(lambda: lab.events("wan", "link:carrier_updated", new="up", since=begin))
     found["just now"] = [event["data"]["new"] for event in lab.events("wan", "link:carrier_*", since=begin)]
-    found["never"] = await raised(lambda: lab.wait_until("link:nothing", timeout="200ms"))
+    found["never"] = await raised(lambda: lab.wait_until("link:address_conflict", timeout="200ms"))
 
     await lab.partition(["a"], [b])
     found["parted"] = (await a.ping(b, count=1))["received"]
@@ -249,6 +312,7 @@ NETWORK = {
 async def main(lab: Lab) -> dict[str, dict[str, Any]]:
     found = {
         "mistakes": await mistakes(lab),
+        "ends": await ends(lab),
         "network": await network(lab),
         "programs": await programs(lab),
     }
@@ -256,4 +320,4 @@ async def main(lab: Lab) -> dict[str, dict[str, Any]]:
     return found
 
 
-EXPECTED = {"mistakes": MISTAKES, "network": NETWORK, "programs": PROGRAMS}
+EXPECTED = {"mistakes": MISTAKES, "ends": ENDS, "network": NETWORK, "programs": PROGRAMS}

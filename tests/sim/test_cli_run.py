@@ -75,7 +75,12 @@ def test_what_is_left_behind_is_told(tmp_path: Path) -> None:
         (TOPOLOGY + "async def main():\n    pass\n", (), 2, "`main` takes one argument, the lab"),
         (TOPOLOGY + "import nowhere\n", (), 1, "script.py cannot be imported: ModuleNotFoundError"),
         ("async def main(lab):\n    pass\n", (), 2, "which topology?"),
-        (TOPOLOGY.replace("b: host", "b: hos") + "async def main(lab):\n    pass\n", (), 2, "unknown kind 'hos'"),
+        (
+            TOPOLOGY.replace("b: host", "b: hos") + "async def main(lab):\n    pass\n",
+            (),
+            2,
+            "error: topology:3:21: unknown kind 'hos'",
+        ),
         (TOPOLOGY + "async def main(lab):\n    pass\n", ("--speed", "fast"), 2, "'fast' is no speed"),
         (TOPOLOGY + "async def main(lab):\n    pass\n", ("--speed", "0"), 2, "'0' is no speed"),
     ],
@@ -101,10 +106,55 @@ def test_slow_motion(tmp_path: Path) -> None:
     assert time.monotonic() - begun >= 1
 
 
-def test_ctrl_c(tmp_path: Path) -> None:
+def test_a_syntax_error_is_shown_without_the_machinery_of_imports(tmp_path: Path) -> None:
+    done = run(tmp_path, TOPOLOGY + "async def main(lab)\n    pass\n")
+    assert done.returncode == 1
+    assert 'script.py", line 6' in done.stderr
+    assert "SyntaxError" in done.stderr
+    assert "importlib" not in done.stderr
+    assert "lab/cli" not in done.stderr
+
+
+def test_what_a_script_takes_from_modules_is_virtual_too(tmp_path: Path) -> None:
+    body = "from os import urandom\nfrom time import time\n"
+    body += "async def f():\n    return urandom(4).hex(), time()\n"
+    body += "async def main(lab):\n    return await lab.node('a').run(f)\n"
+    answers = [run(tmp_path, TOPOLOGY + body).stdout for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert "1767225600.0" in answers[0]
+
+
+def test_where_the_script_waits_is_a_line_of_its_own(tmp_path: Path) -> None:
+    body = "import asyncio\nasync def waits():\n    await asyncio.Event().wait()\n"
+    done = run(tmp_path, TOPOLOGY + body + "async def main(lab):\n    await lab.node('a').run(waits)\n")
+    assert "in main at script.py:10, waits for the program waits of a" in done.stderr
+    assert "a: waits, waits at script.py:8, waits for the event" in done.stderr
+
+
+WAITS = """
+import asyncio
+async def waits():
+    print("begun", flush=True)
+    await asyncio.Event().wait()
+async def main(lab):
+    await lab.node("a").run(waits)
+"""
+
+
+@pytest.mark.parametrize(
+    "driver",
+    [
+        "sim",
+        pytest.param(
+            "netns", marks=[pytest.mark.system, pytest.mark.skipif(sys.platform != "linux", reason="namespaces")]
+        ),
+    ],
+)
+def test_ctrl_c_tells_who_waited_for_what(tmp_path: Path, driver: str) -> None:
     script = tmp_path / "script.py"
-    script.write_text(TOPOLOGY + "async def main(lab):\n    print('begun', flush=True)\n    await lab.sleep(1000)\n")
-    command = [*LAB, str(script), "--driver", "sim", "--speed", "1", "--runs", str(tmp_path / "runs")]
+    script.write_text(TOPOLOGY + WAITS)
+    command = [*LAB, str(script), "--driver", driver, "--runs", str(tmp_path / "runs")]
+    command += ["--speed", "1"] if driver == "sim" else []
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
@@ -112,6 +162,10 @@ def test_ctrl_c(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
+    lines = err.splitlines()
+    assert lines[0] == "interrupted while the script waited at script.py:12"
+    assert lines[1].startswith("  a: waits, waits at script.py:10, waits for the event")
+    assert lines[-1] == "error: interrupted"
 
 
 def test_a_simulation_is_no_daemon() -> None:

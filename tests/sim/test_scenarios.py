@@ -1,4 +1,4 @@
-"""The same seed gives the same run, octet for octet: traces, captures and measurements of three scenarios, in processes
+"""The same seed gives the same run, octet for octet: traces, captures and measurements of scenarios, in processes
 of their own with other hash seeds. Another seed gives another run.
 """
 
@@ -59,3 +59,12 @@ def test_another_seed_gives_another_run(first: tuple[str, object, dict[str, str]
     assert result != other_result
     captures = [name for name in files if name.endswith("capture.pcapng")]
     assert all(files[name] != other_files[name] for name in captures)
+
+
+def test_connections_that_are_forgotten_are_closed_in_the_order_of_opening(tmp_path: Path) -> None:
+    """The collector finds them in another order with each hash seed."""
+    runs = [run("forgotten", tmp_path / str(seed), hash_seed=seed, seed=1) for seed in (1, 2)]
+    assert runs[0] == runs[1]
+    result = dict(runs[0][0])  # type: ignore[call-overload]
+    assert len(result["closed"]) == 24
+    assert result["closed"] == result["opened"]

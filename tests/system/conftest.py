@@ -9,6 +9,8 @@ must have the interfaces that it had, and no process may be left in those namesp
 
 `labs`, `rootless_labs` and `any_labs` are desks (labs.py) of the user who runs the tests, of an ordinary user, and of
 each in turn. What a test leaves behind of its labs fails it.
+
+`docker_engine` is a Docker engine of the tests' own (docker_rig.py).
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ import pytest
 
 from lab.errors import LabError
 from lab.host import namespaces, probe, syscalls
+from tests.system.docker_rig import docker_engine
 from tests.system.labs import Account, Labs, ordinary_user, own_account
+
+__all__ = ["docker_engine"]
 
 NOBODY = 65534
 SECONDS = 60.0

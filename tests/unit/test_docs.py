@@ -63,6 +63,10 @@ def complaint(line: str) -> str | None:
         return f"no command {name!r}"
     group = typer.main.get_command(app)
     command = group.get_command(typer.Context(group), name)  # type: ignore[attr-defined]
+    if hasattr(command, "commands"):
+        if not rest or rest[0] not in command.commands:
+            return f"{name} has no command {rest[0] if rest else ''!r}"
+        command = command.commands[rest[0]]
     known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
     if name == "start" and len(rest) > 1:
         if rest[1].isupper():
@@ -114,6 +118,9 @@ def test_commands_in_pages_exist() -> None:
         ("start a source --to b --bytes 1MB", None),
         ("start a source --to b --octets 1MB", "start has no option --octets"),
         ("start a KIND --OPTION VALUE", None),
+        ("experiment run slow-start --set x=1", None),
+        ("experiment walk slow-start", "experiment has no command 'walk'"),
+        ("experiment list --all", "experiment has no option --all"),
     ],
 )
 def test_a_wrong_command_is_found(line: str, wrong: str | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nodes.session.session import CURRENT
 from nodes.session.socket import StackSocket
 from nodes.session.stream import StreamTransport
 from nodes.units import MILLISECOND, SECOND
@@ -134,8 +135,26 @@ def test_a_server_over_a_socket(world: PairWorld) -> None:
     end(world, transport)
 
 
+def test_who_serves_for_a_node_from_outside(world: PairWorld) -> None:
+    """What its connections call lives in the node of the socket, not where the server was made."""
+    lived_in: list[Any] = []
+
+    class Where(Told):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            lived_in.append(CURRENT.get())
+
+    sock = StackSocket(world.b)
+    sock.bind(("10.0.0.2", 80))
+    server = world.run(world.loop.create_server(Where, sock=sock))  # type: ignore[arg-type]
+    transport, _ = connect(world, "b", 80)
+    world.settle(100 * MILLISECOND)
+    assert lived_in == [world.b]
+    server.close()
+    end(world, transport)
+
+
 def test_a_socket_that_listens_already(world: PairWorld) -> None:
-    """Who came before the server is accepted too."""
+    """Who came before the server is accepted too, be it more than the server's backlog."""
     accepted: list[Told] = []
 
     def made() -> Told:
@@ -144,11 +163,36 @@ def test_a_socket_that_listens_already(world: PairWorld) -> None:
 
     sock = StackSocket(world.b)
     sock.bind(("10.0.0.2", 80))
-    sock.listen()
+    sock.listen(10)
+    transports = [connect(world, "b", 80)[0] for _ in range(5)]
+    world.settle(100 * MILLISECOND)
+    server = serve(world, sock=sock, factory=made, backlog=1)
+    world.settle(100 * MILLISECOND)
+    assert len(accepted) == 5
+    server.close()
+    end(world, *transports)
+
+
+def test_no_room_to_accept(world: PairWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and tried again after a second."""
+    told: list[Any] = []
+    world.loop.set_exception_handler(lambda loop, context: told.append(context["message"]))
+    accepted: list[Told] = []
+
+    def made() -> Told:
+        accepted.append(Told())
+        return accepted[-1]
+
+    def full(sock: StackSocket) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    server = serve(world, "b", 80, factory=made)
+    monkeypatch.setattr(StackSocket, "accept", full)
     transport, _ = connect(world, "b", 80)
-    world.settle(100 * MILLISECOND)
-    server = serve(world, sock=sock, factory=made)
-    world.settle(100 * MILLISECOND)
+    world.settle(900 * MILLISECOND)
+    assert told == ["socket.accept() out of system resource"]
+    monkeypatch.undo()
+    world.settle(200 * MILLISECOND)
     assert len(accepted) == 1
     server.close()
     end(world, transport)

@@ -8,7 +8,9 @@ import gc
 import logging
 import socket
 import struct
+import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -322,6 +324,37 @@ def test_pause_reading(pair: Connected) -> None:
     assert pair.far.data == b"later"
 
 
+def test_what_is_read_opens_the_window_at_once(world: PairWorld) -> None:
+    """The writer has found it closed for long: its next probe is seconds away."""
+    pair = open_pair(world, Told(), Told())
+    pair.far.transport.pause_reading()
+    pair.transport.write(bytes(2_000_000))
+    pair.settle(20 * SECOND)
+    touched: list[int] = []
+    world.b.touched = lambda: touched.append(world.now())
+    pair.far.transport.resume_reading()
+    begin = world.now()
+    pair.settle(100 * MILLISECOND)
+    assert touched[0] == begin  # the driver sends the window that it opened
+    assert len(pair.far.data) == 2_000_000
+    pair.close()
+
+
+def test_the_end_is_told_to_a_protocol_that_came_later(world: PairWorld) -> None:
+    """As with asyncio: to one that was set while nothing was read."""
+    pair = open_pair(world, Told(), Told(keep_open=True))
+    pair.transport.write_eof()
+    pair.settle()
+    assert pair.far.told == ["made", "eof"]
+    later = Told()
+    pair.far.transport.pause_reading()
+    pair.far.transport.set_protocol(later)
+    pair.far.transport.resume_reading()
+    pair.settle()
+    assert later.told == ["eof", ("lost", None)]
+    pair.close()
+
+
 def test_pause_reading_in_connection_made(world: PairWorld) -> None:
     class Shy(Told):
         def connection_made(self, transport: Any) -> None:
@@ -518,6 +551,19 @@ def test_a_transport_that_is_forgotten(world: PairWorld) -> None:
     del far
     gc.collect()
     pair.close()
+
+
+def test_orphans_are_closed_in_the_next_turn_in_the_order_of_their_numbers(world: PairWorld) -> None:
+    """Finalizers run in any thread, and in the middle of anything."""
+    closed: list[int] = []
+    for number in (3, 1, 2):
+        thread = threading.Thread(target=world.loop.orphan, args=(number, partial(closed.append, number)))
+        thread.start()
+        thread.join()
+    assert not closed
+    assert world.loop.deadline() == world.now()
+    world.loop.turn()
+    assert closed == [1, 2, 3]
 
 
 def test_only_streams(world: PairWorld) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from nodes.contract import InterfaceConfig, NodeConfig
 from nodes.session.session import CURRENT, Session
-from nodes.simulation.surroundings import EPOCH, Surroundings
+from nodes.simulation.surroundings import EPOCH, Surroundings, installed
 from nodes.stack import Stack
 from nodes.trace.events import NullTracer
 from nodes.units import SECOND
@@ -198,8 +198,29 @@ def test_names_are_the_labs(world: World) -> None:
     found = inside(a, lambda: socket.getaddrinfo("b", 80, type=socket.SOCK_STREAM))
     assert [entry[4] for entry in found] == [("10.0.0.2", 80)]
     assert inside(a, lambda: socket.getnameinfo(("10.0.0.2", 80), 0))[0] == "b"
+    assert inside(a, lambda: socket.gethostbyname_ex("b")) == ("b", [], ["10.0.0.2"])
+    assert inside(a, lambda: socket.gethostbyaddr("10.0.0.2")) == ("b", [], ["10.0.0.2"])
     with pytest.raises(socket.gaierror):
         inside(a, lambda: socket.getaddrinfo("no.such.host", 80))
+    with pytest.raises(socket.herror, match="Unknown host"):
+        inside(a, lambda: socket.gethostbyaddr("10.9.9.9"))
+
+
+def test_what_is_imported_while_they_are_installed_knows_of_nodes(world: World) -> None:
+    real = time.time
+    with installed():
+        taken = time.time
+        assert taken is not real
+        with installed():
+            a = world.session()
+        world.close()
+        assert time.time is taken
+        a = world.session()
+        assert inside(a, taken) == (EPOCH + 5 * SECOND) / SECOND
+    assert time.time is taken  # as long as there is a node
+    world.close()
+    assert time.time is real
+    assert abs(taken() - real()) < 60
 
 
 def test_all_is_put_back() -> None:
