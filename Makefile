@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
-                procps util-linux curl nmap openssh-server openssh-client openssl iperf3 $(DOCKER_PACKAGES) $(UML_PACKAGES)
-# A Docker engine of the tests' own, and what its base image is made with.
-DOCKER_PACKAGES := docker.io iptables docker-compose debootstrap
+                procps util-linux curl nmap openssh-server openssh-client openssl iperf3 $(DRIVER_PACKAGES) $(UML_PACKAGES)
+# A Docker engine of the tests' own, and what its base image is made with; Mininet's mnexec; Open vSwitch.
+DRIVER_PACKAGES := docker.io iptables docker-compose debootstrap mininet openvswitch-switch
 # A real kernel with netem, as a program. Debian has it for these machines only; elsewhere its tests say so.
 UML_PACKAGES := $(if $(filter amd64 i386,$(shell dpkg --print-architecture 2>/dev/null)),user-mode-linux)
 # CPython's own tests, some of which our event loop runs (tests/cpython): Debian has them in a package of their own.

@@ -16,7 +16,8 @@ PROTOCOL_VERSION = 1
 """Version of this contract and of the agent's control protocol (docs/control-protocol.md)."""
 
 NodeKind = Literal["host", "router", "switch", "hub"]
-StackKind = Literal["layerlab", "kernel"]
+StackKind = Literal["layerlab", "kernel", "ovs"]
+"""Who moves a node's frames: we, Linux, or (a switch only) Open vSwitch."""
 TraceLevel = Literal["off", "state", "packets"]
 
 
@@ -134,8 +135,8 @@ class NodeConfig:
 
     @property
     def is_bridge(self) -> bool:
-        """Whether the node is a Linux bridge, in which nothing runs."""
-        return self.kind == "switch" and self.stack == "kernel"
+        """Whether the node is a Linux bridge or an Open vSwitch one, in which nothing of ours runs."""
+        return self.kind == "switch" and self.stack != "layerlab"
 
 
 def to_json(config: NodeConfig) -> dict[str, Any]:

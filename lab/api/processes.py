@@ -179,7 +179,7 @@ class ProcessLab:
         """Of a kernel's node also what the kernel says."""
         config = self.plan.by_name[node]
         found = {} if config.is_bridge else await self._ask(node, "state")
-        if config.stack == "kernel":
+        if config.stack != "layerlab":
             found |= await self._supervise("node_state", node=node)
         return found
 

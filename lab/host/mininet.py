@@ -7,8 +7,6 @@ import shutil
 import sys
 from typing import NamedTuple
 
-MODULE = "mininet.net"
-
 
 class Lack(NamedTuple):
     """What is missing, and what to do about it."""
@@ -29,7 +27,7 @@ def lack_of_module() -> Lack | None:
 def lack_of_mnexec() -> Lack | None:
     """Mininet starts every shell with this program, which PyPI's package does not have."""
     if shutil.which("mnexec") is None:
-        return Lack("no program 'mnexec'", "apt-get install --no-install-recommends mininet, or make it from Mininet's sources")
+        return Lack("no program 'mnexec'", "apt-get install mininet, or build it from Mininet's sources")
     return None
 
 

@@ -53,7 +53,7 @@ _REFUSED = {
     ("router", "gateway"): "write routes: [default via 10.0.0.254]",
     ("host", "impl"): "'impl' belongs to a switch; the stack of a host is 'stack'",
     ("router", "impl"): "'impl' belongs to a switch; the stack of a router is 'stack'",
-    ("switch", "stack"): "what a switch is made of is 'impl': kernel or stack",
+    ("switch", "stack"): "what a switch is made of is 'impl': kernel, stack or ovs",
 }
 _EXPECTED = {
     "string_type": "text",

@@ -153,7 +153,7 @@ class _Planner:
         impl = node.impl or self.topology.defaults.impl
         return replace(
             common,
-            stack="kernel" if impl == "kernel" else "layerlab",
+            stack="layerlab" if impl == "stack" else impl,
             spanning_tree=SpanningTreeConfig(**dict(node.stp)) if node.stp else None,
             ageing_time=float(node.ageing_time),
         )

@@ -22,6 +22,7 @@ from lab.drivers.kernel.homes import Homes
 from lab.errors import NodeError
 from lab.host import namespaces, syscalls
 from lab.host.links import Interface
+from lab.host.open_vswitch import OpenVSwitch
 from lab.plan.values import Plan
 
 
@@ -32,7 +33,8 @@ class IsolatedDriver:
         self._plan = plan
         self._run = run
         self._epoch = epoch
-        self._fabric = Fabric(homes)
+        self._open_vswitch = OpenVSwitch(open_vswitch_folder(run))
+        self._fabric = Fabric(homes, self._open_vswitch)
         self._agents = Agents()
         self._in_user_namespace = False
         self._stopped: set[str] = set()
@@ -48,6 +50,8 @@ class IsolatedDriver:
 
     def create(self, progress: Progress) -> None:
         self._agents.fork(self._plan, self._run, self._epoch)
+        if any(node.stack == "ovs" for node in self._plan.nodes):
+            self._open_vswitch.start()  # before there are nodes: their mount namespaces have its place, too
         self._fabric.create(self._plan, progress)
 
     def start_node(self, node: str) -> None:
@@ -69,13 +73,14 @@ class IsolatedDriver:
     def connect(self, node: str) -> socket.socket:
         if self._is_bridge(node):
             raise NodeError(
-                f"{node!r} is a kernel bridge: no agent runs in it", hint=f"`lab state {node}` shows its table"
+                f"{node!r} is {self._bridge_kind(node)}: no agent runs in it",
+                hint=f"`lab state {node}` shows its table",
             )
         return self._agents.connect(node)
 
     def entrance(self, node: str) -> Entrance:
         if self._is_bridge(node):
-            raise NodeError(f"{node!r} is a kernel bridge and has no namespace of its own")
+            raise NodeError(f"{node!r} is {self._bridge_kind(node)} and has no namespace of its own")
         if node not in self._fabric.namespaces:
             raise NodeError(
                 f"node {node!r} is stopped: it has no namespace", hint=f"`lab start {node}` starts it again"
@@ -105,6 +110,7 @@ class IsolatedDriver:
 
     def destroy(self) -> None:
         self._agents.close()
+        self._open_vswitch.close()
         try:
             self._fabric.close()
         except OSError as error:
@@ -115,6 +121,14 @@ class IsolatedDriver:
 
     def _is_bridge(self, node: str) -> bool:
         return self._plan.by_name[node].is_bridge
+
+    def _bridge_kind(self, node: str) -> str:
+        return "a kernel bridge" if self._plan.by_name[node].stack == "kernel" else "an Open vSwitch switch"
+
+
+def open_vswitch_folder(run: Path) -> Path:
+    """Where a lab's Open vSwitch has its sockets: seen from inside the lab."""
+    return run / "openvswitch"
 
 
 def open_namespace(path: str) -> int:

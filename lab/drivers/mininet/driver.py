@@ -1,11 +1,11 @@
 """The mininet driver: every node a Mininet host or switch, in a network that is Mininet's, too.
 
-The supervisor is isolated as that of the netns driver is, so everything that Mininet starts ends with it: no clean-up of
-Mininet's is ever run, which would end other people's programs. In it is a `mininet.net.Mininet` with the plan's nodes,
-links and interfaces under the plan's names:
+The supervisor is isolated as that of the netns driver is, so everything that Mininet starts ends with it: no clean-up
+of Mininet's is ever run, which would end other people's programs. In it is a `mininet.net.Mininet` with the plan's
+nodes, links and interfaces under the plan's names:
 
     host, router, hub, stack switch    a Mininet host: the agent is forked into its network namespace
-    kernel switch                      a Mininet LinuxBridge
+    kernel switch                      a Mininet LinuxBridge, or with `impl: ovs` an OVSBridge
     link                               a Mininet Link between two Intf
 
 Mininet makes the hosts. The kernel's side of all else is the fabric's: a few batches of netlink messages where Mininet
@@ -18,10 +18,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab.drivers.base import Epoch, Progress
-from lab.drivers.kernel.driver import IsolatedDriver, open_namespace
-from lab.drivers.kernel.layout import Attachment, Pair
+from lab.drivers.kernel.driver import IsolatedDriver, open_namespace, open_vswitch_folder
+from lab.drivers.kernel.layout import Attachment, Bridge, Pair
 from lab.drivers.mininet.homes import MininetHomes
-from lab.drivers.mininet.nodes import LabInterface, empty_network
+from lab.drivers.mininet.nodes import LabInterface, LabOpenVSwitch, LabShell, empty_network
 from lab.errors import EnvironmentLackError, NodeError
 from lab.host.mininet import lack_of_mininet
 from lab.plan.values import Plan
@@ -38,16 +38,13 @@ class MininetDriver(IsolatedDriver):
         if lack is not None:
             raise EnvironmentLackError(f"the mininet driver cannot work here: {lack.message}", hint=lack.hint)
         self.net = empty_network()
+        LabShell.environment = {"OVS_RUNDIR": str(open_vswitch_folder(run))}
         super().__init__(plan, run, epoch, MininetHomes(self.net))
 
     def create(self, progress: Progress) -> None:
         super().create(progress)
         layout = self._fabric.layout
-        switches = [
-            self.net.addSwitch(name, bridge=bridge.name, dpid=f"{bridge.index:x}")
-            for name, bridge in layout.bridges.items()
-        ]
-        for switch in switches:
+        for switch in [self._begin_switch(bridge) for bridge in layout.bridges.values()]:
             switch.finish_start()
         for pair in layout.pairs:
             self._record(pair)
@@ -69,6 +66,14 @@ class MininetDriver(IsolatedDriver):
                 f"Mininet's shell of {node!r} is gone, and its mount namespace with it: {error.strerror}",
                 hint=f"`lab stop {node}` and `lab start {node}` make a new one",
             ) from error
+
+    def _begin_switch(self, bridge: Bridge) -> LabShell:
+        switch: LabShell
+        if bridge.is_linux:
+            switch = self.net.addSwitch(bridge.node.name, bridge=bridge.name, dpid=f"{bridge.index:x}")
+        else:
+            switch = self.net.addSwitch(bridge.node.name, cls=LabOpenVSwitch, dpid=f"{bridge.index:x}")
+        return switch
 
     def _record(self, pair: Pair) -> None:
         """Tell Mininet of interfaces that the fabric has made."""

@@ -9,7 +9,7 @@ what Mininet does with a program per step:
                         waits for ever
     interfaces          are there already, made by the fabric; a Link only records them, and never deletes one
     addresses, routes   are the fabric's on a kernel host, and the agent's on any other: `config` does nothing
-    switches            a LinuxBridge whose bridge the fabric makes, with the plan's settings
+    switches            a LinuxBridge or an OVSBridge that the fabric makes, with the plan's settings
 
 Mininet's own set-up is not run: it looks for programs that are not needed here and ends the process where one is
 missing (lab/host/mininet.py looks for those that are), and it changes kernel parameters of the whole machine.
@@ -24,14 +24,14 @@ import signal
 import subprocess
 import termios
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from mininet.link import Intf, Link
 from mininet.net import Mininet
-from mininet.node import Host, Node
+from mininet.node import Host, Node, OVSBridge
 from mininet.nodelib import LinuxBridge
 
-from lab.errors import DriverError
+from lab.errors import DriverError, EnvironmentLackError
 from lab.host.namespaces import refused
 
 SHELL_SECONDS = 30.0
@@ -50,6 +50,9 @@ _LOCAL_MODES = 3
 class LabShell(Node):  # type: ignore[misc] # Mininet has no types
     """The life of a node's shell."""
 
+    environment: ClassVar[dict[str, str]] = {}
+    """What shells of all nodes have beside the lab's own."""
+
     ready = False
     """Whether the shell takes commands."""
 
@@ -65,7 +68,8 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
         self.ready = False
         options = "-dn" if self.inNamespace else "-d"
         command = ["mnexec", mnopts or options, "bash", "--norc", "--noediting", "-is", f"mininet:{self.name}"]
-        environment = {name: value for name, value in os.environ.items() if name != "HISTFILE"}
+        environment = {name: value for name, value in os.environ.items() if name != "HISTFILE"} | self.environment
+        self.master = self.slave = None
         try:
             self.master, self.slave = pty.openpty()
             modes = termios.tcgetattr(self.slave)
@@ -75,11 +79,13 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
                 command, stdin=self.slave, stdout=self.slave, stderr=self.slave, env={**environment, "PS1": PROMPT}
             )
         except OSError as error:
+            for descriptor in filter(None, (self.master, self.slave)):
+                os.close(descriptor)
             raise refused(f"start Mininet's shell of {self.name}", error) from error
         self.stdin = self.stdout = os.fdopen(self.master, "r")
         self.pid = self.shell.pid
         self.pollOut = select.poll()
-        self.pollOut.register(self.stdout)
+        self.pollOut.register(self.stdout, select.POLLIN)  # and not when it can be written to, as poll(2) has it unsaid
         self.outToNode[self.master] = self.inToNode[self.master] = self
         self.lastCmd = self.lastPid = None
         self.execed, self.readbuf, self.waiting = False, "", True
@@ -105,8 +111,7 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
 
     def hang_up(self) -> None:
         """Tell the shell and what it runs to end; `terminate` has to follow."""
-        if self.shell is not None and self.shell.poll() is None:
-            os.killpg(self.pid, signal.SIGHUP)
+        self._signal(signal.SIGHUP)
 
     def terminate(self) -> None:
         """Hang up, wait for the shell's end, close its terminal."""
@@ -115,10 +120,18 @@ class LabShell(Node):  # type: ignore[misc] # Mininet has no types
             try:
                 self.shell.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
-                os.killpg(self.pid, signal.SIGKILL)
+                self._signal(signal.SIGKILL)
             self.outToNode.pop(self.master, None)
             self.inToNode.pop(self.master, None)
         self.cleanup()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to the shell and what it runs; to `mnexec`, where that has not come as far yet."""
+        if self.shell is not None and self.shell.poll() is None:
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:
+                self.shell.send_signal(number)
 
 
 class LabHost(LabShell, Host):  # type: ignore[misc]
@@ -149,6 +162,25 @@ class LabBridge(LabShell, LinuxBridge):  # type: ignore[misc]
         return "state listening" not in shown and "state learning" not in shown
 
 
+class LabOpenVSwitch(LabShell, OVSBridge):  # type: ignore[misc]
+    """A switch with `impl: ovs`: `dpctl` and `vsctl` reach the lab's own Open vSwitch."""
+
+    def __init__(self, name: str, **params: Any) -> None:
+        super().__init__(name, datapath="user", **params)
+
+    def cmd(self, *arguments: Any, **options: Any) -> Any:
+        """As that of LabBridge."""
+        return super().cmd(*arguments, **options) if self.ready else ""
+
+    def start(self, controllers: list[Any]) -> None:
+        """Nothing: the fabric has made the switch."""
+
+    @classmethod
+    def batchStartup(cls, switches: list[Any], run: object = None) -> list[Any]:  # noqa: ARG003, N802 - Mininet's name
+        """Nothing is left to be done."""
+        return switches
+
+
 class LabInterface(Intf):  # type: ignore[misc]
     """An interface that the fabric has made and configured. `ip` is the plan's address, whoever's stack has it."""
 
@@ -168,6 +200,9 @@ class LabLink(Link):  # type: ignore[misc]
 
 def empty_network() -> Mininet:
     """A Mininet network without nodes, and without a controller. Mininet's `init` is kept from running: it sets a dozen
-    kernel parameters, most of them the whole machine's."""
+    kernel parameters, most of them the whole machine's. Raises EnvironmentLackError."""
     Mininet.inited = True
-    return Mininet(host=LabHost, switch=LabBridge, link=LabLink, intf=LabInterface, controller=None, build=False)
+    try:
+        return Mininet(host=LabHost, switch=LabBridge, link=LabLink, intf=LabInterface, controller=None, build=False)
+    except OSError as error:  # it counts processors with grep
+        raise EnvironmentLackError(f"Mininet cannot run {error.filename}: {error.strerror}") from error
