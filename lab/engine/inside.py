@@ -55,6 +55,17 @@ NOT_FOUND = 127
 def run_inside(namespaces: Namespaces, node: str, command: list[str]) -> int:
     """Run `command` and return its exit code, 128 plus the number of a signal that ended it, 126 or 127 where it cannot
     be started (as shells have it)."""
+    join(namespaces, node)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what Ctrl-C means
+    ours, on_terminal = os.getpid(), _in_foreground()
+    guard = os.fork()
+    if not guard:
+        _guard(ours, on_terminal, lambda: _become(namespaces.hosts, node, command, previous))
+    return _shell_code(_wait_for_guard(guard) if on_terminal else os.waitpid(guard, 0)[1])
+
+
+def join(namespaces: Namespaces, node: str) -> None:
+    """Enter a node; of its PID namespace only the next children are. Raises EnvironmentLackError."""
     try:
         for name, descriptor in namespaces.descriptors.items():
             syscalls.setns(descriptor, _KINDS[name])
@@ -62,12 +73,6 @@ def run_inside(namespaces: Namespaces, node: str, command: list[str]) -> int:
         raise EnvironmentLackError(
             f"cannot enter node {node!r}: {error.strerror}", hint="a lab can be entered by the user who started it"
         ) from error
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what Ctrl-C means
-    ours, on_terminal = os.getpid(), _in_foreground()
-    guard = os.fork()
-    if not guard:
-        _guard(ours, on_terminal, lambda: _become(namespaces.hosts, node, command, previous))
-    return _shell_code(_wait_for_guard(guard) if on_terminal else os.waitpid(guard, 0)[1])
 
 
 def _shell_code(status: int) -> int:

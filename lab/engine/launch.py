@@ -10,9 +10,9 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from lab.drivers.choice import Cleared, remove_leftovers
 from lab.engine import registry
@@ -36,6 +36,11 @@ _BY_EXIT_CODE: dict[int, type[LabError]] = {
 }
 
 Progress = Callable[[str, int, int], None]
+
+
+def error_of(message: Mapping[str, Any]) -> LabError:
+    """What a process of ours said of its end: `error`, `hint` and `exit_code`."""
+    return _BY_EXIT_CODE.get(message["exit_code"], LabError)(message["error"], hint=message["hint"])
 
 
 def own_python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
@@ -139,8 +144,7 @@ def _follow(link: socket.socket, run: Run, progress: Progress) -> None:
                 link.sendall(HEARD)
                 return
             if "error" in message:
-                kind = _BY_EXIT_CODE.get(message["exit_code"], LabError)
-                raise kind(message["error"], hint=message["hint"])
+                raise error_of(message)
             progress(message["progress"], message["done"], message["total"])
     raise DriverError("the supervisor ended without a word", hint=f"{run.folder}/supervisor.log may say why")
 

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from lab.drivers.abilities import CANNOT
 from lab.drivers.base import Entrance, Epoch, NodeExit, Progress
 from lab.drivers.docker.containers import Containers, Running, in_parallel, remove_all
 from lab.drivers.docker.engine import connect, errors
@@ -45,6 +46,7 @@ ORDERLY_SECONDS = 0.3
 
 class DockerDriver:
     name = "docker"
+    cannot = CANNOT["docker"]
 
     def __init__(self, plan: Plan, run: Path, epoch: Epoch) -> None:
         self._plan = plan

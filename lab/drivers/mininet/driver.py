@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lab.drivers.abilities import CANNOT
 from lab.drivers.base import Epoch, Progress
 from lab.drivers.kernel.driver import IsolatedDriver, open_namespace, open_vswitch_folder
 from lab.drivers.kernel.layout import Attachment, Bridge, Pair
@@ -32,6 +33,7 @@ class MininetDriver(IsolatedDriver):
     """`net` is the Mininet network."""
 
     name = "mininet"
+    cannot = CANNOT["mininet"]
 
     def __init__(self, plan: Plan, run: Path, epoch: Epoch) -> None:
         lack = lack_of_mininet()

@@ -6,8 +6,10 @@ runs in it. All else is in lab/drivers/kernel.
 
 from __future__ import annotations
 
+from lab.drivers.abilities import CANNOT
 from lab.drivers.kernel.driver import IsolatedDriver
 
 
 class NetnsDriver(IsolatedDriver):
     name = "netns"
+    cannot = CANNOT["netns"]
