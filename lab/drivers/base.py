@@ -53,8 +53,9 @@ class Driver(Protocol):
     """Why not, by verb. What is not in it the driver does."""
 
     def enter(self) -> None:
-        """Put this process where a supervisor of such a lab has to live. May fork; the process that returns is the
-        supervisor. Raises EnvironmentLackError where the machine or the user cannot do that."""
+        """Put this process where a supervisor of such a lab has to live. Forks: the child returns and is the
+        supervisor, while the command that starts the lab waits for the end of the parent (`os._exit(0)`). Raises
+        EnvironmentLackError where the machine or the user cannot do that."""
         ...
 
     def create(self, progress: Progress) -> None:
