@@ -4,16 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := tshark tcpdump iputils-ping iputils-arping traceroute bind9-dnsutils netcat-openbsd iproute2 \
-                procps util-linux curl nmap openssh-server openssh-client openssl iperf3 mininet bridge-utils \
-                $(DOCKER_PACKAGES) $(UML_PACKAGES)
-# A Docker engine of the tests' own, and what its base image is made with.
-DOCKER_PACKAGES := docker.io iptables docker-compose debootstrap
+                procps util-linux curl nmap openssh-server openssh-client openssl iperf3 $(DRIVER_PACKAGES) $(UML_PACKAGES)
+# A Docker engine of the tests' own, and what its base image is made with; Mininet's mnexec; Open vSwitch.
+DRIVER_PACKAGES := docker.io iptables docker-compose debootstrap mininet bridge-utils openvswitch-switch
 # A real kernel with netem, as a program. Debian has it for these machines only; elsewhere its tests say so.
 UML_PACKAGES := $(if $(filter amd64 i386,$(shell dpkg --print-architecture 2>/dev/null)),user-mode-linux)
 # CPython's own tests, some of which our event loop runs (tests/cpython): Debian has them in a package of their own.
 PYTHON_TESTS = $(shell $(PYTHON) -c 'import test.test_asyncio' 2>/dev/null || \
                  $(PYTHON) -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])')
-BENCH_PACKAGES := mininet bridge-utils iperf3 iproute2 iputils-ping $(UML_PACKAGES)
+BENCH_PACKAGES := iperf3 iproute2 iputils-ping $(DRIVER_PACKAGES) $(UML_PACKAGES)
 ORACLE_PACKAGES := qemu-system-x86 util-linux
 
 .PHONY: setup system-packages bench-packages test check lint types unit system demo bench oracle-seeded clean

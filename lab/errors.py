@@ -3,7 +3,7 @@
     LabError                       exit  1   something went wrong that has no better place
     ├── UserInputError                   2   a wrong argument, an invalid topology, a name that does not exist
     ├── StateError                       3   the lab is not in the state that the command needs: up twice, not up
-    ├── EnvironmentLackError             4   this machine or this user cannot do it: permission, namespaces, disk
+    ├── EnvironmentLackError             4   this machine, user or driver cannot do it: permission, disk ...
     ├── DriverError                      5   the machine refused a step of building or of changing a lab
     ├── NodeError                        6   a node refused a request, died, or does not answer
     └── VerdictError                     7   everything ran, and the answer is no: no reply, a failed check

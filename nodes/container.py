@@ -1,5 +1,6 @@
 """The program of a container: `python -m nodes.container`, which the image calls `lab-node`.
 
+    lab-node --supervised        be the node that a lab's supervisor describes (the docker driver)
     lab-node --environment       be the node that the variables LAYERLAB_NODE and LAYERLAB_HOSTS describe
     lab-node --config FILE       the same, from a JSON file {"container": ..., "hosts": ...}
     lab-node ping b, state ...   ask the node that runs in this container (nodes/container_client.py)
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nodes import container_client
+from nodes import container_client, container_supervised
 from nodes.container_configured import CONTROL_ADDRESS, run
 from nodes.container_settings import HOSTS_VARIABLE, NODE_VARIABLE, ContainerSettings, from_json
 from nodes.errors import StackError
@@ -28,6 +29,8 @@ FAILED_EXIT = 5
 def main(words: Sequence[str]) -> int:
     """Do what the words of a command line say; returns the exit code."""
     match list(words):
+        case ["--supervised"]:
+            return container_supervised.main(CONTROL_ADDRESS)
         case ["--environment"]:
             return _be_node(lambda: from_json(_variable(NODE_VARIABLE), _variable(HOSTS_VARIABLE)))
         case ["--config", file]:

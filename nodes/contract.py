@@ -16,7 +16,8 @@ PROTOCOL_VERSION = 1
 """Version of this contract and of the agent's control protocol (docs/control-protocol.md)."""
 
 NodeKind = Literal["host", "router", "switch", "hub"]
-StackKind = Literal["layerlab", "kernel"]
+StackKind = Literal["layerlab", "kernel", "ovs"]
+"""Who moves a node's frames: we, Linux, or (a switch only) Open vSwitch."""
 TraceLevel = Literal["off", "state", "packets"]
 
 
@@ -71,12 +72,48 @@ class ApplicationConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MountConfig:
+    """A file or folder of the machine, seen in a container."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HealthcheckConfig:
+    """How a container's program tells that it is ready: a command that ends with 0. Times in seconds."""
+
+    command: tuple[str, ...] = ()
+    interval: float = 1.0
+    timeout: float = 5.0
+    retries: int = 30
+    start_period: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """What a node's container is made of, where a driver has containers. Empty text and 0: the driver's own choice.
+    `image` is the node's own, `node_image` that of all Layerlab's nodes. `memory` in octets, `pids` processes."""
+
+    image: str = ""
+    node_image: str = ""
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[MountConfig, ...] = ()
+    healthcheck: HealthcheckConfig | None = None
+    memory: int = 0
+    pids: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """All that a node has to know.
 
     `hosts` maps the names of the lab's nodes to an address of each. `rarp_table` maps MAC addresses to IPv4 addresses
     on a RARP server, and is empty elsewhere. `seed` (64 bits) makes the node's random choices repeatable. `tcp` are
-    settings of `nodes.transport.tcp.settings.TcpSettings` by name, times in seconds."""
+    settings of `nodes.transport.tcp.settings.TcpSettings` by name, times in seconds. `container` is for drivers that
+    have containers, and never told to the node."""
 
     lab: str
     name: str
@@ -93,12 +130,13 @@ class NodeConfig:
     applications: tuple[ApplicationConfig, ...] = ()
     trace: TraceLevel = "state"
     capture: bool = False
+    container: ContainerConfig | None = None
     version: int = PROTOCOL_VERSION
 
     @property
     def is_bridge(self) -> bool:
-        """Whether the node is a Linux bridge, in which nothing runs."""
-        return self.kind == "switch" and self.stack == "kernel"
+        """Whether the node is a Linux bridge or an Open vSwitch one, in which nothing of ours runs."""
+        return self.kind == "switch" and self.stack != "layerlab"
 
 
 def to_json(config: NodeConfig) -> dict[str, Any]:

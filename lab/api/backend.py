@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from lab.engine.runs import Run
 from lab.plan.values import Plan
@@ -70,6 +70,8 @@ class Backend(Protocol):
     async def connect(self, node: str, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]: ...
 
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited: ...
+
+    async def copy(self, node: str, direction: Literal["in", "out"], source: str, target: str) -> None: ...
 
     async def application(
         self, node: str, kind: str, options: Mapping[str, Any], report: Report | None

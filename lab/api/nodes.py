@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lab.api.backend import Backend, Exited, Function, Program, Report
@@ -93,6 +94,16 @@ class Node:
         if not command:
             raise UserInputError("no command given", hint='`await node.exec("ip", "address")`')
         return await self._backend.exec(self.name, command, timeout)
+
+    async def copy_in(self, source: str | Path, target: str | PurePosixPath) -> None:
+        """Copy a file or folder of this machine to an absolute path in the node, as `lab cp`. Raises UserInputError for
+        wrong paths, NodeError where the node's file system refuses, EnvironmentLackError where this machine's does, or
+        the driver."""
+        await self._backend.copy(self.name, "in", str(source), str(target))
+
+    async def copy_out(self, source: str | PurePosixPath, target: str | Path) -> None:
+        """The same, the other way."""
+        await self._backend.copy(self.name, "out", str(source), str(target))
 
     async def application(self, kind: str, report: Report | None = None, /, **options: Any) -> dict[str, Any]:
         """Run one of the lab's own (docs/api.md lists them) to its end: its result. `report` is called with what it

@@ -24,8 +24,8 @@ from lab.plan.values import Plan
 from nodes.errors import StackError
 from nodes.impairment import Executor
 
-Driver = Literal["netns", "sim"]
-DRIVERS: tuple[Driver, ...] = ("netns", "sim")
+Driver = Literal["netns", "docker", "mininet", "sim"]
+DRIVERS: tuple[Driver, ...] = ("netns", "docker", "mininet", "sim")
 Topology = str | Path | Plan
 """The path of a file, or `my_topo.py:MyTopo` of Mininet's; the text of a file (it has several lines); or a plan."""
 
@@ -88,7 +88,7 @@ def plan_of(
             model = model.model_copy(update={"name": node_name(name)})
         except PydanticCustomError as error:
             raise UserInputError(error.message()) from None
-    return make_plan(model, seed, impair), source
+    return make_plan(model, seed, impair, driver), source
 
 
 def settings_of(virtual: Mapping[str, Any]) -> dict[str, Any]:

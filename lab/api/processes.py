@@ -11,25 +11,27 @@ import contextlib
 import errno
 import inspect
 import ipaddress
+import json
 import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lab.api.backend import Action, Cancellable, Exited, Function, Report
 from lab.api.channel import Answer, Door, Heard
 from lab.api.connection import open_streams
 from lab.api.process_programs import ProcessProgram, heard
+from lab.drivers.abilities import refusal
 from lab.engine import registry
 from lab.engine.client import LabClient, agent_error, supervisor_error
-from lab.engine.launch import bring_down, bring_up, own_python
+from lab.engine.launch import bring_down, bring_up, error_of, own_python
 from lab.engine.links_trace import FOLDER
 from lab.engine.program_calls import program_params
 from lab.engine.recorded import epoch_of
 from lab.engine.runs import Run
-from lab.errors import LabError, NodeError, UserInputError
+from lab.errors import LabError, NodeError
 from lab.plan.values import Plan
 from nodes import impairment as values
 from nodes.impairment import Direction, Patch
@@ -151,23 +153,18 @@ class ProcessLab:
 
         return await open_streams(node, socket.socket(fileno=answer.fds[0]), ends, how_it_ended)
 
+    async def copy(self, node: str, direction: Literal["in", "out"], source: str, target: str) -> None:
+        line, environment = own_python("lab.engine.copy_inside", self.plan.lab, node, direction, source, target)
+        done = await _ended(line, environment)
+        if done.status != 0:
+            raise NodeError(f"{node}: the copy failed: {done.stderr.strip()}")
+        answer = json.loads(done.stdout)
+        if answer["error"]:
+            raise error_of(answer)
+
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited:
         line, environment = own_python("lab", "exec", "--lab", self.plan.lab, node, "--", *command)
-        process = await asyncio.create_subprocess_exec(
-            *line,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(timeout):
-                out, err = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return Exited(await process.wait(), out.decode(errors="replace"), err.decode(errors="replace"))
+        return await _ended(line, environment, timeout)
 
     async def application(
         self, node: str, kind: str, options: Mapping[str, Any], report: Report | None
@@ -179,7 +176,7 @@ class ProcessLab:
         """Of a kernel's node also what the kernel says."""
         config = self.plan.by_name[node]
         found = {} if config.is_bridge else await self._ask(node, "state")
-        if config.stack == "kernel":
+        if config.stack != "layerlab":
             found |= await self._supervise("node_state", node=node)
         return found
 
@@ -207,10 +204,7 @@ class ProcessLab:
         await self._supervise("resume", node=node)
 
     def set_clock(self, node: str, offset: int | None, drift_ppb: int | None) -> None:  # noqa: ARG002
-        raise UserInputError(
-            f"{node}: the driver {self.driver} cannot put clocks wrong: all processes have the machine's",
-            hint="`--driver sim` can",
-        )
+        raise refusal(self.driver, "clock", node)
 
     async def block(self, node: str, addresses: Sequence[str]) -> None:
         self._blocked[node] = list(addresses)
@@ -403,6 +397,25 @@ class ProcessLab:
             return {name: row.state for name, row in client.nodes().items()}
         finally:
             client.close()
+
+
+async def _ended(line: list[str], environment: Mapping[str, str], timeout: float | None = None) -> Exited:
+    """Run a command of this machine; it is killed when nobody waits for it any more."""
+    process = await asyncio.create_subprocess_exec(
+        *line,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Exited(await process.wait(), out.decode(errors="replace"), err.decode(errors="replace"))
 
 
 def _is_address(text: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from lab.api.backend import Action, Cancellable, Exited, Function, Report
 from lab.api.simulated_run import SimulatedRun
+from lab.drivers.abilities import refusal
 from lab.drivers.sim.network import make_network
 from lab.engine.client import agent_error
 from lab.engine.program_calls import ProgramError
@@ -113,10 +114,12 @@ class SimulatedLab:
         return _GuestReader(reader, self.simulation), _Guest(writer, self.simulation)
 
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited:  # noqa: ARG002
-        raise UserInputError(
-            f"{node}: the driver sim runs no commands: there is no kernel to run them on",
-            hint="`run` a coroutine function there, or use `--driver netns`",
-        )
+        hint = "`run` a coroutine function there, or use `--driver netns`"
+        raise refusal("sim", "exec", node, hint=hint)
+
+    async def copy(self, node: str, direction: str, source: str, target: str) -> None:  # noqa: ARG002
+        hint = "programs in nodes read and write the files of this machine"
+        raise refusal("sim", "copy", node, hint=hint)
 
     async def application(
         self, node: str, kind: str, options: Mapping[str, Any], report: Report | None

@@ -20,8 +20,8 @@ LabOption = Annotated[
     typer.Option("--lab", "-l", metavar="LAB", envvar=LAB_VARIABLE, help="The lab; not needed while one is up."),
 ]
 DriverOption = Annotated[
-    Literal["netns", "sim"],
-    typer.Option("--driver", metavar="netns|sim", help="What nodes live in: processes, or virtual time."),
+    Literal["netns", "docker", "mininet", "sim"],
+    typer.Option("--driver", metavar="netns|docker|mininet|sim", help="What nodes live in; sim is virtual time."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node of the lab.")]

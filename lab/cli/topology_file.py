@@ -21,10 +21,11 @@ def plan_of(
     *,
     name: str | None = None,
     impair_by: Executor | None = None,
+    driver: str | None = None,
     quiet: bool = False,
 ) -> Plan:
     """Load and check a topology; seed, name and executor replace the file's. Warnings go to standard error."""
-    return plan_and_source(path, seed, name=name, impair_by=impair_by, quiet=quiet)[0]
+    return plan_and_source(path, seed, name=name, impair_by=impair_by, driver=driver, quiet=quiet)[0]
 
 
 def plan_and_source(
@@ -33,13 +34,14 @@ def plan_and_source(
     *,
     name: str | None = None,
     impair_by: Executor | None = None,
+    driver: str | None = None,
     quiet: bool = False,
 ) -> tuple[Plan, str]:
     """The plan, and the text of a topology file that says the same."""
     topology, source = read(path)
     if name is not None:
         topology = topology.model_copy(update={"name": checked_name(name)})
-    plan = make_plan(topology, seed, impair_by)
+    plan = make_plan(topology, seed, impair_by, driver)
     if not quiet:
         for warning in plan.warnings:
             print_warning(warning)

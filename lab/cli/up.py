@@ -13,9 +13,9 @@ import typer
 from lab.cli.common import DriverOption, JsonOption, SeedOption, TopologyArgument
 from lab.cli.output import counted, print_json, print_note
 from lab.cli.progress import progress_bar
+from lab.drivers.abilities import refusal
 from lab.engine.client import LabClient
 from lab.engine.launch import SpareSupervisor, bring_up
-from lab.errors import UserInputError
 from lab.plan.values import Plan
 
 
@@ -44,13 +44,13 @@ def main(
 
     Returns when all nodes answer. `lab down` ends it."""
     if driver == "sim":
-        raise UserInputError("a simulation is no daemon", hint="`lab run SCRIPT --driver sim` runs a script in one")
+        raise refusal("sim", "up", hint="`lab run SCRIPT --driver sim` runs a script in one")
     begun = time.monotonic()
     with SpareSupervisor() as spare, progress_bar() as progress:
         # The model takes as long to import as the supervisor's Python to start: they do so at the same time.
         plan: Plan
         plan, source = importlib.import_module("lab.cli.topology_file").plan_and_source(
-            topology, seed, name=name, impair_by=impair
+            topology, seed, name=name, impair_by=impair, driver=driver
         )
         run = bring_up(plan, source, progress, driver=driver, runs=runs, spare=spare)
         impaired = _impaired(plan.lab) if any(link.impairment for link in plan.links) else []

@@ -19,7 +19,7 @@ _DEFAULT_AGEING = NodeConfig("", "").ageing_time
 def check(topology: Topology, plan: Plan, networks: list[Network]) -> None:
     """Raises TopologyError with everything that is in the way."""
     links = {plan.links[number].name: index for number, index in enumerate(layout_of(topology).links)}
-    findings = [*_links(plan, links), *_switches(plan), *_twice(networks, links)]
+    findings = [*_links(plan, links), *_switches(plan), *_twice(networks, links), *_containers(plan)]
     if findings:
         document = topology.document
         raise TopologyError([document.problem(path, message, hint) for path, message, hint in findings])
@@ -59,6 +59,14 @@ def _switches(plan: Plan) -> Iterator[_Found]:
             yield path, f"switch {node.name}: a Docker network runs no spanning tree", "say `impl: stack`"
         if node.ageing_time != _DEFAULT_AGEING:
             yield path, f"switch {node.name}: a Docker network forgets addresses when it likes", "say `impl: stack`"
+
+
+def _containers(plan: Plan) -> Iterator[_Found]:
+    """Every service is a node of ours, which configures itself: another image would not."""
+    for node in plan.nodes:
+        if node.container is not None:
+            message = f"{node.name}: what is said of its container is for the docker driver, not for a Compose file"
+            yield ("nodes", node.name), message, "leave it out, or run `lab up --driver docker`"
 
 
 def _twice(networks: list[Network], indexes: dict[str, int]) -> Iterator[_Found]:

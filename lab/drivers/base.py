@@ -3,6 +3,8 @@
 A driver carries out a plan and decides nothing. It lives in the lab's supervisor; every method is called from there,
 in this order: `enter`, `create`, `start_node` for each node, then anything, and `destroy` last. A method that fails
 raises a DriverError with the cause in the machine's own words; `destroy` may be called after any failure, and twice.
+
+What a driver cannot do it says in `cannot` (lab/drivers/abilities.py), and is then never asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from lab.drivers.abilities import Cannot
 from lab.host.links import Interface
 
 Progress = Callable[[str, int, int], None]
@@ -41,14 +44,18 @@ class Entrance:
     mount: int
     pid: int
     network: int
+    uts: int | None = None
 
 
 class Driver(Protocol):
     name: str
+    cannot: Cannot
+    """Why not, by verb. What is not in it the driver does."""
 
     def enter(self) -> None:
-        """Put this process where a supervisor of such a lab has to live. May fork; the process that returns is the
-        supervisor. Raises EnvironmentLackError where the machine or the user cannot do that."""
+        """Put this process where a supervisor of such a lab has to live. Forks: the child returns and is the
+        supervisor, while the command that starts the lab waits for the end of the parent (`os._exit(0)`). Raises
+        EnvironmentLackError where the machine or the user cannot do that."""
         ...
 
     def create(self, progress: Progress) -> None:

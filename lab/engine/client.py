@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lab.engine import registry
 from lab.errors import DriverError, EnvironmentLackError, LabError, NodeError, StateError, UserInputError
@@ -153,8 +153,9 @@ class LabClient:
         """Ask the supervisor to end the lab; returns the folder of the run."""
         return str(self._call("down")[0]["run"])
 
-    def enter(self, node: str) -> Namespaces:
-        result, descriptors = self._call("enter", node=node)
+    def enter(self, node: str, verb: Literal["exec", "copy"] = "exec") -> Namespaces:
+        """To run commands there, or to copy files."""
+        result, descriptors = self._call("enter", node=node, verb=verb)
         return Namespaces(dict(zip(result["namespaces"], descriptors, strict=True)), result["hosts"])
 
     @contextmanager

@@ -38,6 +38,7 @@ _KINDS = {
     "mount": syscalls.CLONE_NEWNS,
     "pid": syscalls.CLONE_NEWPID,
     "network": syscalls.CLONE_NEWNET,
+    "uts": syscalls.CLONE_NEWUTS,
 }
 _Handler = Callable[[int, FrameType | None], object] | int | None
 """What `signal.signal` takes and returns."""
@@ -54,6 +55,17 @@ NOT_FOUND = 127
 def run_inside(namespaces: Namespaces, node: str, command: list[str]) -> int:
     """Run `command` and return its exit code, 128 plus the number of a signal that ended it, 126 or 127 where it cannot
     be started (as shells have it)."""
+    join(namespaces, node)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what Ctrl-C means
+    ours, on_terminal = os.getpid(), _in_foreground()
+    guard = os.fork()
+    if not guard:
+        _guard(ours, on_terminal, lambda: _become(namespaces.hosts, node, command, previous))
+    return _shell_code(_wait_for_guard(guard) if on_terminal else os.waitpid(guard, 0)[1])
+
+
+def join(namespaces: Namespaces, node: str) -> None:
+    """Enter a node; of its PID namespace only the next children are. Raises EnvironmentLackError."""
     try:
         for name, descriptor in namespaces.descriptors.items():
             syscalls.setns(descriptor, _KINDS[name])
@@ -61,12 +73,6 @@ def run_inside(namespaces: Namespaces, node: str, command: list[str]) -> int:
         raise EnvironmentLackError(
             f"cannot enter node {node!r}: {error.strerror}", hint="a lab can be entered by the user who started it"
         ) from error
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides what Ctrl-C means
-    ours, on_terminal = os.getpid(), _in_foreground()
-    guard = os.fork()
-    if not guard:
-        _guard(ours, on_terminal, lambda: _become(namespaces.hosts, node, command, previous))
-    return _shell_code(_wait_for_guard(guard) if on_terminal else os.waitpid(guard, 0)[1])
 
 
 def _shell_code(status: int) -> int:
@@ -151,6 +157,9 @@ def _mount_hosts(hosts: dict[str, str], node: str) -> None:
     """Put the lab's names before the machine's own, in this mount namespace only."""
     etc_hosts = Path("/etc/hosts")
     if not etc_hosts.exists():
+        return
+    there = {tuple(line.split()) for line in etc_hosts.read_text(errors="replace").splitlines()}
+    if there.issuperset((address, name) for name, address in hosts.items()):  # a container was made with them
         return
     lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in hosts.items())]
     descriptor, path = tempfile.mkstemp(prefix=f"hosts-{node}-")

@@ -10,10 +10,11 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from lab.drivers.choice import Cleared, remove_leftovers
 from lab.engine import registry
 from lab.engine.client import LabClient
 from lab.engine.runs import Run
@@ -35,6 +36,11 @@ _BY_EXIT_CODE: dict[int, type[LabError]] = {
 }
 
 Progress = Callable[[str, int, int], None]
+
+
+def error_of(message: Mapping[str, Any]) -> LabError:
+    """What a process of ours said of its end: `error`, `hint` and `exit_code`."""
+    return _BY_EXIT_CODE.get(message["exit_code"], LabError)(message["error"], hint=message["hint"])
 
 
 def own_python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
@@ -138,8 +144,7 @@ def _follow(link: socket.socket, run: Run, progress: Progress) -> None:
                 link.sendall(HEARD)
                 return
             if "error" in message:
-                kind = _BY_EXIT_CODE.get(message["exit_code"], LabError)
-                raise kind(message["error"], hint=message["hint"])
+                raise error_of(message)
             progress(message["progress"], message["done"], message["total"])
     raise DriverError("the supervisor ended without a word", hint=f"{run.folder}/supervisor.log may say why")
 
@@ -166,16 +171,32 @@ def wait_for_end(pidfd: int, lab: str, timeout: float) -> None:
         )
 
 
-def clear_away_dead(lab: str | None = None) -> list[registry.Record]:
-    """What died without its supervisor taking it away: mark the run as crashed and forget the record. The netns driver
-    leaves nothing else behind, because the kernel removes its namespaces. Returns the records cleared away."""
-    cleared = []
-    for record in registry.dead():
-        if lab is not None and record.lab != lab:
-            continue
+def clear_away_dead(lab: str | None = None) -> list[Cleared]:
+    """What died without its supervisor taking it away: mark the run as crashed and forget the record. Most drivers
+    leave nothing else behind, because the kernel removes their namespaces; containers stay, and are removed. Returns
+    what was cleared away. Raises LabError where containers cannot be removed; then their labs' records are kept."""
+    dead = [record for record in registry.dead() if lab in (None, record.lab)]
+    cleared = {
+        found.run: found for found in _containers(lab, [record.lab for record in dead if record.driver == "docker"])
+    }
+    for record in dead:
         run = Run(Path(record.run))
         if run.folder.is_dir() and run.facts()["outcome"] == "running":
             run.finish("crashed")
         registry.remove_record(record.lab, registry.runtime_folder())
-        cleared.append(record)
-    return cleared
+        cleared.setdefault(record.run, Cleared(record.lab, record.run, 0))
+    return list(cleared.values())
+
+
+def _containers(lab: str | None, died: list[str]) -> list[Cleared]:
+    """Containers of dead labs. `died` are those with a record: without one, an engine that is not there is none of our
+    business."""
+    if lab is not None and not died:
+        return []
+    try:
+        return remove_leftovers(lab)
+    except EnvironmentLackError as error:
+        if not died:
+            return []
+        names = ", ".join(died)
+        raise EnvironmentLackError(f"containers of {names} may be left: {error.message}", hint=error.hint) from error

@@ -82,8 +82,8 @@ class NodeTable:
     def pause(self, name: str, *, paused: bool) -> None:
         """Let a node's agent stand still, or go on; harmless where it does so already."""
         entry = self.entry(name)
-        if self._plan.by_name[name].stack == "kernel":
-            raise NodeError(f"{name!r} has the kernel's stack: only ours can be paused", hint=f"try `lab stop {name}`")
+        if self._plan.by_name[name].stack != "layerlab":
+            raise NodeError(f"{name!r} has not our stack: only ours can be paused", hint=f"try `lab stop {name}`")
         if entry.state not in _ALIVE:
             raise StateError(f"node {name!r} is not running, it is {entry.state}")
         if paused and entry.state == "running":

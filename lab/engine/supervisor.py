@@ -24,6 +24,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lab.drivers.abilities import require_for
 from lab.drivers.base import Driver, Epoch, NodeExit
 from lab.drivers.choice import make_driver
 from lab.engine import registry
@@ -153,11 +154,12 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
     try:
         records = registry.runtime_folder()
         listener = registry.claim(lab)
-    except LabError:
-        run.finish("failed")
+        epoch = Epoch(time.monotonic_ns(), time.time_ns())
+        driver = make_driver(run.facts()["driver"], plan, run.folder, epoch)
+        require_for(driver, plan)
+    except LabError as error:
+        run.finish("failed", reason=error.message)
         raise
-    epoch = Epoch(time.monotonic_ns(), time.time_ns())
-    driver = make_driver(run.facts()["driver"], plan, run.folder, epoch)
     supervisor = None
     ending: dict[str, object] = {"outcome": "failed"}
     try:

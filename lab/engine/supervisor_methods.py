@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from struct import error as StructError  # noqa: N812 - a number that the kernel's message has no room for
 from typing import Any, Protocol
 
+from lab.drivers.abilities import Verb, require
 from lab.drivers.base import Driver
 from lab.engine.links_table import LinkTable
 from lab.engine.links_trace import LinksTrace
@@ -110,6 +111,7 @@ class SupervisorMethods:
             {
                 "lab": plan.lab,
                 "driver": self._driver.name,
+                "cannot": dict(self._driver.cannot),
                 "run": str(self._run.folder),
                 "seed": plan.seed,
                 "nodes": nodes,
@@ -125,13 +127,16 @@ class SupervisorMethods:
         link.close()
 
     def _enter(self, request: Request, params: Mapping[str, Any]) -> None:
-        """Pass the namespaces of a node, in the order in which to join them."""
+        """Pass the namespaces of a node, in the order in which to join them. `verb` says what for."""
+        verb: Verb = "copy" if params.get("verb") == "copy" else "exec"
+        require(self._driver, verb, params["node"])
         entrance = self._driver.entrance(self._nodes.entry(params["node"]).name)
         named = {
             "user": entrance.user,
             "mount": entrance.mount,
             "pid": entrance.pid,
             "network": entrance.network,
+            "uts": entrance.uts,
         }
         present = {name: descriptor for name, descriptor in named.items() if descriptor is not None}
         hosts = dict(self._plan.by_name[params["node"]].hosts)
@@ -144,25 +149,30 @@ class SupervisorMethods:
         request.result(self._driver.node_state(node))
 
     def _stop(self, request: Request, params: Mapping[str, Any]) -> None:
+        require(self._driver, "restart", params["node"])
         self._nodes.stop(params["node"], kill=bool(params.get("kill", False)))
         request.result({"node": params["node"], "state": "stopped"})
 
     def _start(self, request: Request, params: Mapping[str, Any]) -> None:
         name = params["node"]
+        require(self._driver, "restart", name)
         self._nodes.start(name)
         self._nodes.wait_for_answer(name, timeout=10.0)
         request.result({"node": name, "state": "running"})
 
     def _pause(self, request: Request, params: Mapping[str, Any]) -> None:
+        require(self._driver, "pause", params["node"])
         self._nodes.pause(params["node"], paused=True)
         request.result({"node": params["node"], "state": "paused"})
 
     def _resume(self, request: Request, params: Mapping[str, Any]) -> None:
+        require(self._driver, "pause", params["node"])
         self._nodes.pause(params["node"], paused=False)
         request.result({"node": params["node"], "state": "running"})
 
     def _link(self, request: Request, params: Mapping[str, Any]) -> None:
         name, up, mtu = params["link"], params.get("up"), params.get("mtu")
+        require(self._driver, "link", name)
         if mtu is not None and not MINIMUM_MTU <= mtu <= MAXIMUM_LENGTH:
             raise UserInputError(
                 f"an MTU of {mtu} octets", hint=f"{MINIMUM_MTU} to {MAXIMUM_LENGTH} are possible (RFC 791)"
@@ -172,12 +182,14 @@ class SupervisorMethods:
         request.result({"link": name, "up": self._links.entry(name).up, "flaps_ended": ended})
 
     def _flap(self, request: Request, params: Mapping[str, Any]) -> None:
+        require(self._driver, "link", params["link"])
         self._links.flap(params["link"], params["down"], params["every"], params["times"])
         request.result({"link": params["link"]})
 
     def _impair(self, request: Request, params: Mapping[str, Any]) -> None:
         """Merge a patch, as `asked` of the method `links` has it, or put it in the place of all."""
         name = params["link"]
+        require(self._driver, "impair", name)
         try:
             patch = impairment.decode_patch(params["patch"])
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from lab.host import syscalls
 
 def run_and_exit(work: Callable[[], None], keep: int) -> NoReturn:
     """Leave everything of the forking process behind but standard streams and one descriptor, work, and end without
-    running its clean-up."""
+    running its clean-up. When the parent dies, so does this process: not every driver has a PID namespace that would
+    see to that."""
     status = 1
     try:
+        syscalls.die_with_parent(signal.SIGKILL)
         syscalls.close_all_but(keep)
         work()
         status = 0

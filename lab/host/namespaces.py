@@ -87,6 +87,16 @@ def enter_isolation(root: bool) -> None:
         raise EnvironmentLackError(f"cannot make namespaces: {error.strerror}", hint=isolation_hint(root)) from error
 
 
+def enter_network_isolation() -> None:
+    """Only new mount and network namespaces, for root: a lab whose nodes are processes of somebody else's, such as a
+    container engine, has to see them. The process must have one thread. Raises EnvironmentLackError."""
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET)
+        syscalls.make_private("/")
+    except OSError as error:
+        raise EnvironmentLackError(f"cannot make namespaces: {error.strerror}", hint=isolation_hint(True)) from error
+
+
 def finish_isolation() -> None:
     """To be called in the first child after `enter_isolation`: a /proc that shows its PID namespace."""
     try:

@@ -8,7 +8,7 @@ and for each lack what to do. `ok` is None where something optional is missing o
 from __future__ import annotations
 
 import errno
-import importlib.util
+import importlib.metadata
 import json
 import os
 import select
@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from lab.errors import LabError
+from lab.host import docker, namespaces, syscalls, traffic_control
 from lab.host import links as rt
-from lab.host import namespaces, syscalls, traffic_control
+from lab.host.mininet import lack_of_mnexec, lack_of_module
 from lab.host.netlink import (
     NETLINK_GENERIC,
     NLM_F_CREATE,
@@ -37,6 +38,7 @@ from lab.host.netlink import (
     attribute_text,
     attribute_u32,
 )
+from lab.host.open_vswitch import lack_of_open_vswitch
 from lab.host.qdisc import NetemSettings, decode_netem, differences, pack, with_netem_hint
 
 CHILD_SECONDS = 5.0
@@ -45,8 +47,6 @@ _LINKLAYER_ETHERNET = 1
 _GENL_CONTROL, _CTRL_CMD_GETFAMILY, _CTRL_ATTR_FAMILY_NAME = 16, 3, 2
 _ETH_P_ALL = 3
 _MINIMUM_FILES = 1024
-_DOCKER_SOCKET = "/var/run/docker.sock"
-_DOCKER_SECONDS = 2.0
 _WITH_SEEDS = "works, with seeds"
 
 
@@ -97,9 +97,10 @@ def probe() -> list[Finding]:
         _tun(),
         _file_limit(),
         _namespace_limit(),
-        _docker(),
-        _mininet(),
-        _openvswitch(),
+        _docker("Docker engine", docker.engine),
+        _docker("Docker SDK", docker.sdk),
+        *_mininet(),
+        *_openvswitch(),
         _user_mode_linux(),
         *(_program(name) for name in ("tshark", "tcpdump", "iperf3")),
     ]
@@ -277,54 +278,46 @@ def _namespace_limit() -> Finding:
     return Finding("user.max_net_namespaces", enough, value, hint)
 
 
-def _docker() -> Finding:
-    """Whether an engine answers on its socket."""
-    host = os.environ.get("DOCKER_HOST", f"unix://{_DOCKER_SOCKET}")
-    hint = "only for the docker driver: install and start Docker, and be in the group docker"
-    if not host.startswith("unix://"):
-        return Finding("Docker engine", None, f"DOCKER_HOST is {host}, not tried", hint)
-    try:
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(_DOCKER_SECONDS)
-            link.connect(host.removeprefix("unix://"))
-            link.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            answer = link.recv(65536).decode(errors="replace")
-    except OSError as error:
-        return Finding("Docker engine", None, f"{host}: {error.strerror or error}", hint)
-    status, *headers = answer.splitlines() or [""]
-    if " 200 " not in status:
-        return Finding("Docker engine", None, f"{host} answered {status!r}", hint)
-    version = next((line.partition(":")[2].strip() for line in headers if line.lower().startswith("api-version")), "?")
-    return Finding("Docker engine", True, f"answers, API {version}")
+def _docker(name: str, look: Callable[[], docker.Answer]) -> Finding:
+    ok, detail, hint = look()
+    return Finding(name, ok or None, detail, hint)
 
 
-def _mininet() -> Finding:
-    module, program = importlib.util.find_spec("mininet") is not None, shutil.which("mnexec")
-    if module and program:
-        return Finding("Mininet", True, f"Python module and {program}")
-    missing = " and ".join(
-        text for text, there in (("the Python module", module), ("the program mnexec", program)) if not there
-    )
-    return Finding("Mininet", None, f"{missing} not found", "only for the mininet driver: apt-get install mininet, "
-                   "pip install layerlab[mininet]")  # fmt: skip
+def _mininet() -> list[Finding]:
+    """Each part by itself: they come from different packages."""
+    module, program = lack_of_module(), lack_of_mnexec()
+    only = "only for the mininet driver: "
+    return [
+        Finding("Mininet", None, module.message, only + module.hint)
+        if module
+        else Finding("Mininet", True, f"Python module, {importlib.metadata.version('mininet')}"),
+        Finding("mnexec", None, program.message, only + program.hint)
+        if program
+        else Finding("mnexec", True, str(shutil.which("mnexec"))),
+    ]
 
 
-def _openvswitch() -> Finding:
-    """The kernel's part is a generic netlink family."""
-    program = shutil.which("ovs-vsctl")
-    detail = f"ovs-vsctl {'at ' + program if program else 'not found'}"
+def _openvswitch() -> list[Finding]:
+    """What labs use is its datapath in user space; the kernel's, a generic netlink family, is only told of."""
+    lack = lack_of_open_vswitch()
+    name, only = "Open vSwitch", "only for switches with `impl: ovs`: "
+    return [
+        Finding(name, None, lack[0], only + lack[1])
+        if lack
+        else Finding(name, True, "its programs, and TAP interfaces"),
+        Finding("Open vSwitch module", None, f"{_kernel_datapath()}; not needed: labs use the datapath in user space"),
+    ]
+
+
+def _kernel_datapath() -> str:
     family = attribute_text(_CTRL_ATTR_FAMILY_NAME, "ovs_datapath")
     body = struct.pack("=BBxx", _CTRL_CMD_GETFAMILY, 1) + family
     try:
         with Netlink(NETLINK_GENERIC) as netlink:
-            kernel = bool(netlink.get(Request(_GENL_CONTROL, 0, body, "look for Open vSwitch")))
+            netlink.get(Request(_GENL_CONTROL, 0, body, "look for Open vSwitch"))
     except NetlinkError as error:
-        if error.errno not in (errno.ENOENT, errno.EPROTONOSUPPORT):
-            return Finding("Open vSwitch", None, error.message)
-        kernel = False
-    detail += f", kernel datapath {'present' if kernel else 'missing'}"
-    ok = True if program and kernel else None
-    return Finding("Open vSwitch", ok, detail, "" if ok else "only for Mininet's ovs switches: its package and module")
+        return "missing" if error.errno in (errno.ENOENT, errno.EPROTONOSUPPORT) else error.message
+    return "present"
 
 
 def _user_mode_linux() -> Finding:

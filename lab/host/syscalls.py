@@ -9,6 +9,7 @@ per thread, and ctypes releases the interpreter lock during a call.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Collection
@@ -95,8 +96,12 @@ def mount_proc(target: str = "/proc") -> None:
 
 
 def mount_sysfs(target: str = "/sys") -> None:
-    """A sysfs that shows the caller's network namespace under class/net."""
-    mount("sysfs", target, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    """A sysfs that shows the caller's network namespace under class/net. EBUSY tells that this is what is there."""
+    try:
+        mount("sysfs", target, "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
 
 
 def mount_tmpfs(target: str, *, mode: int = 0o755, size: str = "") -> None:

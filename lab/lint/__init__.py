@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lab.lint import addresses, applications, impairments, layer2, nodes, tcp
+from lab.lint import addresses, applications, containers, impairments, layer2, nodes, tcp
 from lab.model.errors import Problem
 from lab.model.layout import Layout, layout_of
 from lab.model.topology import Topology
@@ -28,7 +28,15 @@ def check(topology: Topology, layout: Layout | None = None) -> Report:
     layout = layout or layout_of(topology)
     errors: list[Problem] = []
     warnings = list(topology.document.warnings)
-    checks = (*nodes.CHECKS, *applications.CHECKS, *tcp.CHECKS, *addresses.CHECKS, *layer2.CHECKS, *impairments.CHECKS)
+    checks = (
+        *nodes.CHECKS,
+        *applications.CHECKS,
+        *containers.CHECKS,
+        *tcp.CHECKS,
+        *addresses.CHECKS,
+        *layer2.CHECKS,
+        *impairments.CHECKS,
+    )
     for checker in checks:
         for path, message, hint, key, warning in checker(layout):
             (warnings if warning else errors).append(topology.document.problem(path, message, hint, key=key))

@@ -11,6 +11,8 @@ from lab.model.topology import Hub, Switch, Topology
 
 MAX_BRIDGE_PORTS = 1023
 """A Linux bridge numbers its ports with 10 bits, and 0 is none (BR_MAX_PORTS)."""
+OVS_SHORTEST_AGEING, OVS_LONGEST_AGEING = 15, 3600
+"""ovs-vswitchd.conf.db(5), mac-aging-time."""
 MAX_SHOWN = 8
 """A loop of more nodes is shown shortened."""
 
@@ -22,6 +24,19 @@ def _bridge_ports(layout: Layout) -> Iterator[Finding]:
         if kernel and count > MAX_BRIDGE_PORTS:
             message = f"{name!r} has {count} ports, a Linux bridge has at most {MAX_BRIDGE_PORTS}"
             yield Finding(("nodes", name), message, "impl: stack, or two switches", key=True)
+
+
+def _open_vswitch(layout: Layout) -> Iterator[Finding]:
+    """What this lab does not have Open vSwitch do, or what it does otherwise than was written."""
+    for name, node in layout.topology.nodes.items():
+        if not isinstance(node, Switch) or (node.impl or layout.topology.defaults.impl) != "ovs":
+            continue
+        if node.stp:
+            message = f"{name!r}: no spanning tree is set up in Open vSwitch"
+            yield Finding(("nodes", name), message, "impl: kernel, or impl: stack", key=True)
+        if not OVS_SHORTEST_AGEING <= node.ageing_time <= OVS_LONGEST_AGEING:
+            message = f"{name!r}: Open vSwitch forgets stations after {OVS_SHORTEST_AGEING} to {OVS_LONGEST_AGEING} s"
+            yield Finding(("nodes", name, "ageing_time"), message, "impl: kernel, or impl: stack")
 
 
 def _loops(layout: Layout) -> Iterator[Finding]:
@@ -158,6 +173,7 @@ def _shown(loop: Sequence[str]) -> str:
 
 CHECKS: tuple[Check, ...] = (
     _bridge_ports,
+    _open_vswitch,
     _loops,
     _spanning_tree_mix,
     _slow_spanning_trees,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lab.model import impairment, impairment_faults, schedule
+from lab.model.container import Healthcheck, Mount
 from lab.model.errors import Problem, did_you_mean, shown
 from lab.model.tcp import Tcp
 from lab.model.topology import (
@@ -35,8 +36,10 @@ from lab.model.yaml_source import Document, KeyPath
 _KINDS: dict[str, type[BaseModel]] = {"host": Host, "router": Router, "switch": Switch, "hub": Hub}
 _PARTS: dict[str, type[BaseModel]] = {
     "defaults": Defaults,
+    "healthcheck": Healthcheck,
     "interfaces": Interface,
     "links": Link,
+    "mounts": Mount,
     "networks": Network,
     "routes": Route,
     "start": Application,
@@ -50,7 +53,7 @@ _REFUSED = {
     ("router", "gateway"): "write routes: [default via 10.0.0.254]",
     ("host", "impl"): "'impl' belongs to a switch; the stack of a host is 'stack'",
     ("router", "impl"): "'impl' belongs to a switch; the stack of a router is 'stack'",
-    ("switch", "stack"): "what a switch is made of is 'impl': kernel or stack",
+    ("switch", "stack"): "what a switch is made of is 'impl': kernel, stack or ovs",
 }
 _EXPECTED = {
     "string_type": "text",

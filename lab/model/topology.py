@@ -18,12 +18,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, model_validator
 
 from lab.model.addresses import Destination, HostAddress, InterfaceAddress, MacAddress, SegmentPrefix, StaticAddress
+from lab.model.container import ContainerDefaults, ContainerNode
 from lab.model.impairment import Impair, LinkImpairField
 from lab.model.names import InterfaceName, LinkEnd, NodeName, split_link, wrong
 from lab.model.schedule import Entry
 from lab.model.tcp import Tcp
 from lab.model.yaml_source import Document
-from nodes.contract import NodeKind, StackKind, TraceLevel
+from nodes.contract import NodeKind, TraceLevel
 from nodes.impairment import Executor
 
 MIN_MTU = 68
@@ -31,7 +32,8 @@ MIN_MTU = 68
 MAX_MTU = 65535
 """The largest IPv4 datagram, and the largest MTU of a veth pair."""
 
-Impl: TypeAlias = Literal["kernel", "stack"]
+Impl: TypeAlias = Literal["kernel", "stack", "ovs"]
+Stack: TypeAlias = Literal["layerlab", "kernel"]
 Offload: TypeAlias = Literal["on", "off"]
 AddressCheck: TypeAlias = Literal["none", "announce", "probe"]
 Mtu = Annotated[int, Field(ge=MIN_MTU, le=MAX_MTU, description="Largest IP packet of the interface, in octets")]
@@ -49,15 +51,15 @@ def _none_is_empty(value: object) -> object:
 TcpForm = Annotated[Tcp, BeforeValidator(_none_is_empty, json_schema_input_type=Tcp | None)]
 
 
-class Defaults(_Model):
+class Defaults(ContainerDefaults):
     """What holds for every node and link that does not say otherwise."""
 
     mtu: Mtu = 1500
     addresses: SegmentPrefix = Field(default="10.0.0.0/8", description="The pool of automatic prefixes")
     trace: TraceLevel = Field(default="state", description="Which events nodes record")
     capture: bool = Field(default=False, description="Record every frame of every interface as pcapng")
-    stack: StackKind = Field(default="layerlab", description="The stack of hosts and routers: ours, or the kernel's")
-    impl: Impl = Field(default="kernel", description="The switches: a Linux bridge, or our learning switch")
+    stack: Stack = Field(default="layerlab", description="The stack of hosts and routers: ours, or the kernel's")
+    impl: Impl = Field(default="kernel", description="Switches: a Linux bridge, our learning switch, or Open vSwitch")
     offload: Offload = Field(default="on", description="Whether links carry TCP segments of 64 KiB without checksums")
     address_check: AddressCheck | None = Field(
         default=None,
@@ -168,10 +170,10 @@ class _Node(_Model):
     capture: bool | None = Field(default=None, description="Record every frame of every interface as pcapng")
 
 
-class _InternetNode(_Node):
+class _InternetNode(_Node, ContainerNode):
     """What hosts and routers have in common."""
 
-    stack: StackKind | None = Field(default=None, description="Ours, or the kernel's: a plain Linux host")
+    stack: Stack | None = Field(default=None, description="Ours, or the kernel's: a plain Linux host")
     interfaces: dict[InterfaceName, InterfaceForm] = Field(default_factory=dict, description="Interfaces by name")
     routes: list[RouteForm] = Field(default_factory=list, description="Static routes; they win over computed ones")
     start: list[ApplicationForm] = Field(default_factory=list, description="Applications that start with the node")
@@ -198,7 +200,7 @@ class Switch(_Node):
     """A learning switch (IEEE 802.1D)."""
 
     kind: Literal["switch"] = Field(description="switch")
-    impl: Impl | None = Field(default=None, description="A Linux bridge, or our learning switch")
+    impl: Impl | None = Field(default=None, description="A Linux bridge, our learning switch, or Open vSwitch")
     stp: StpSetting = Field(default=None, description="Spanning tree, needed where links form a loop")
     ageing_time: float = Field(
         default=300.0, gt=0, le=1_000_000, description="Seconds until a silent station is forgotten"

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lab.lint import check
+from lab.lint.containers import ignored
 from lab.model.addresses import RARP
+from lab.model.container import ContainerNode, container_of
 from lab.model.errors import TopologyError
 from lab.model.layout import Layout, Port, Segment, layout_of
 from lab.model.topology import AddressCheck, Host, Hub, Node, Router, Switch, Topology
@@ -28,15 +30,19 @@ ANNOUNCE_UP_TO = 32
 would begin with half a million frames about addresses that the plan has made unique already."""
 
 
-def make_plan(topology: Topology, seed: int | None = None, impair_by: Executor | None = None) -> Plan:
-    """The plan of a topology; `seed` and `impair_by` replace the file's. Raises TopologyError with all that lint
-    finds."""
+def make_plan(
+    topology: Topology, seed: int | None = None, impair_by: Executor | None = None, driver: str | None = None
+) -> Plan:
+    """The plan of a topology; `seed` and `impair_by` replace the file's. With a driver, what it ignores is warned of.
+    Raises TopologyError with all that lint finds."""
     layout = layout_of(topology)
     report = check(topology, layout)
     if report.errors:
         raise TopologyError(report.errors)
     planner = _Planner(layout, topology.seed if seed is None else seed, impair_by)
     warnings = [*map(str, report.warnings), *unowned_next_hops(layout, planner.addressing)]
+    if driver is not None:
+        warnings += map(str, ignored(topology, driver))
     return Plan(
         lab=topology.name,
         seed=planner.seed,
@@ -121,6 +127,7 @@ class _Planner:
             hosts=self.hosts,
             trace=node.trace or defaults.trace,
             capture=defaults.capture if node.capture is None else node.capture,
+            container=container_of(node if isinstance(node, ContainerNode) else None, defaults),
         )
         match node:
             case Host() | Router():
@@ -146,7 +153,7 @@ class _Planner:
         impl = node.impl or self.topology.defaults.impl
         return replace(
             common,
-            stack="kernel" if impl == "kernel" else "layerlab",
+            stack="layerlab" if impl == "stack" else impl,
             spanning_tree=SpanningTreeConfig(**dict(node.stp)) if node.stp else None,
             ageing_time=float(node.ageing_time),
         )

@@ -2,7 +2,8 @@
 
 A plan is a pure value. It is made from a topology without touching the machine, printed by `lab plan`, stored in the
 run, and carried out by a driver, which decides nothing more. Each node's part is the `NodeConfig` that its agent
-receives. A switch with `impl: kernel` is a node of kind `switch` and stack `kernel`: a Linux bridge.
+receives. A switch with `impl: kernel` is a node of kind `switch` and stack `kernel`: a Linux bridge;
+with `impl: ovs` its stack is `ovs`.
 """
 
 from __future__ import annotations

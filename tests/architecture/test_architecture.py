@@ -265,14 +265,14 @@ def is_obvious(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> b
 
 
 def foreign_drivers(source: Source) -> list[str]:
-    """Drivers share `lab.drivers.base` and `lab.drivers.kernel`, and never know each other."""
+    """Drivers share `abilities`, `base` and `kernel` of `lab.drivers`, and never know each other."""
     parts = source.name.split(".")
     if parts[:2] != ["lab", "drivers"] or len(parts) < 3:
         return []
     return [
         f"line {line}: {name} is of another driver"
         for line, name in imports(source, source.name.rpartition(".")[0])
-        if name.startswith("lab.drivers.") and name.split(".")[2] not in (parts[2], "base", "kernel")
+        if name.startswith("lab.drivers.") and name.split(".")[2] not in (parts[2], "abilities", "base", "kernel")
     ]
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from tests.benchmarks import (
     bring_up,
+    docker_bring_up,
     forwarding,
     link_netem,
     link_relay,
     machine,
+    mininet_driver,
     simulator,
     tcp_bulk,
     tcp_connections,
@@ -29,6 +31,8 @@ from tests.benchmarks.tables import Report, markdown
 
 BENCHMARKS: dict[str, tuple[Callable[[Settings], Report], str]] = {
     "bring_up": (bring_up.run, "N hosts on a switch until all answer, beside Mininet (10 minutes)"),
+    "docker_bring_up": (docker_bring_up.run, "20 containers until all answer, beside docker-compose (3 minutes)"),
+    "mininet_driver": (mininet_driver.run, "100 hosts of the mininet driver, beside Mininet and netns (2 minutes)"),
     "forwarding": (forwarding.run, "frames/s through our switch and router, beside the kernel's (5 minutes)"),
     "link_relay": (link_relay.run, "lateness of the relay at 1,000 to 20,000 frames/s, 1 and 10 links (2 minutes)"),
     "link_netem": (link_netem.run, "the same of the kernel's netem, in User Mode Linux (1 minute)"),

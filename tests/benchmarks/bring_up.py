@@ -85,15 +85,15 @@ def run(settings: Settings) -> Report:
     for count in QUICK_SIZES if settings.quick else SIZES:
         for number in range(1 if settings.quick or count > LARGE else ROUNDS):
             settings.say(f"bring-up of {count}, round {number + 1}")
-            _take(samples, failures, partial(_layerlab, count, settings.scratch))
+            take(samples, failures, partial(layerlab, count, settings.scratch))
             if lack is None:
-                _take(samples, failures, partial(_mininet, count))
+                take(samples, failures, partial(mininet, count))
     notes = [f"Mininet was not measured: {lack}."] if lack else []
     tables = [_times(samples, [*notes, *failures]), _memory(samples), _down(samples)]
     return Report("bring_up", tables, [asdict(sample) for sample in samples], failures)
 
 
-def _take(samples: list[Sample], failures: list[str], measure: Callable[[], Sample]) -> None:
+def take(samples: list[Sample], failures: list[str], measure: Callable[[], Sample]) -> None:
     """One sample more, or one failure: the others still count."""
     try:
         samples.append(measure())
@@ -115,14 +115,15 @@ def mininet_lack() -> str | None:
 # --- our side
 
 
-def _layerlab(count: int, scratch: Path) -> Sample:
+def layerlab(count: int, scratch: Path, driver: str = "netns") -> Sample:
+    """A lab of the driver, up and down."""
     name = f"bench-{os.getpid()}-{count}"
     topology = scratch / f"star-{count}.yml"
     topology.write_text(star(count))
     interfaces = socket.if_nameindex()
     lab = [sys.executable, "-m", "lab"]
     begun = time.monotonic()
-    up = _command([*lab, "up", str(topology), "--name", name, "--runs", str(scratch / "runs")])
+    up = _command([*lab, "up", str(topology), "--name", name, "--driver", driver, "--runs", str(scratch / "runs")])
     wall = time.monotonic() - begun
     try:
         client = LabClient(name)
@@ -141,13 +142,14 @@ def _layerlab(count: int, scratch: Path) -> Sample:
     time.sleep(GRACE)
     left = len(processes.survivors(members)) + registry.is_up(name)
     new = len(set(socket.if_nameindex()) - set(interfaces))
-    return Sample("Layerlab", count, wall, up + cpu, cpu_after, memory, leader_memory, down, left, new)
+    side = "Layerlab" if driver == "netns" else driver
+    return Sample(side, count, wall, up + cpu, cpu_after, memory, leader_memory, down, left, new)
 
 
 def _sort(members: list[Process]) -> tuple[dict[str, Process], list[Process]]:
     """The supervisor and the warm parent by name; the agents."""
     supervisor = members[0]
-    warm = next(process for process in members if process.parent == supervisor.pid)
+    warm = next(process for process in members if process.name == "lab:warm-parent")
     agents = [process for process in members if process.parent == warm.pid]
     return {"supervisor": supervisor, "warm parent": warm}, agents
 
@@ -168,7 +170,8 @@ def _command(arguments: list[str]) -> float:
 # --- Mininet's side
 
 
-def _mininet(count: int) -> Sample:
+def mininet(count: int) -> Sample:
+    """Mininet's network, up and down."""
     script = Path(__file__).with_name("mininet_star.py")
     arguments = [*_NAMESPACES, SYSTEM_PYTHON, str(script), str(count)]
     begun = time.monotonic()

@@ -176,7 +176,8 @@ def test_a_simulation_is_no_daemon() -> None:
         text=True,
         timeout=60,
     )
-    assert done.returncode == 2
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: the driver sim cannot keep a lab up for commands")
     assert "`lab run SCRIPT --driver sim`" in done.stderr
 
 
@@ -188,8 +189,8 @@ def test_a_stand_in(tmp_path: Path) -> None:
         "    return lab.node('k').stack, (await lab.node('k').ping('a', count=2))['received']\n"
     )
     done = run(tmp_path, text)
-    assert done.returncode == 2
-    assert "a simulation has no kernel: k cannot have its stack" in done.stderr
+    assert done.returncode == 4
+    assert "k: the driver sim cannot run hosts and routers with the kernel's stack" in done.stderr
     assert "--stand-in" in done.stderr
     done = run(tmp_path, text, "--stand-in")
     assert (done.returncode, done.stdout) == (0, '[\n "layerlab",\n 2\n]\n'), done.stderr

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +41,9 @@ GONE_WITHIN = 10.0
 """Seconds after which nothing may be left of what was killed. It takes some tenths; a busy machine may need more."""
 
 COMMAND_TIMEOUT = 60.0
+DRIVER_PACKAGES = ("mininet", "setuptools")
+"""What drivers need that labs of ordinary users are tested with, where it is installed."""
+
 _MARK = "LAYERLAB_TEST_DESK"
 _CHECKOUT = Path(lab.__file__).parent.parent
 _UNUSED_LIBRARY = ("site-packages", "test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "config-*")
@@ -99,8 +102,9 @@ def ordinary_account(folder: Path) -> Account:
     for name in ("lab", "nodes", "topologies"):
         if (_CHECKOUT / name).is_dir():  # an installed package has its topologies inside
             shutil.copytree(_CHECKOUT / name, packages / name)
-    for name in _required("layerlab"):
-        _copy_distribution(name, packages)
+    for name in (*_required("layerlab"), *DRIVER_PACKAGES):
+        with suppress(metadata.PackageNotFoundError):
+            _copy_distribution(name, packages)
     python = Path(sys.executable).resolve()
     environment = {"PYTHONPATH": str(packages)}
     if not _runs_as_anybody(python):
@@ -315,6 +319,13 @@ class Labs:
 
     def listens(self, name: str) -> bool:
         return any(line.endswith(f"/{name}\n") for line in _abstract_sockets())
+
+    def stays_up(self, name: str) -> bool:
+        """Whether a lab stays after its `lab up` was killed, which it may only when it is complete."""
+        with suppress(AssertionError):
+            wait_for(lambda: not self.listens(name), GONE_WITHIN)
+            return False
+        return all(node["state"] == "running" for node in self.status(name)["nodes"])
 
     def note_namespaces(self) -> None:
         """Remember who lives in the network namespaces of this desk's processes, or holds them: none of these may be

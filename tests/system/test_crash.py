@@ -97,14 +97,6 @@ def _measured_up(labs: Labs) -> float:
     return seconds
 
 
-def _is_up_after(labs: Labs, name: str) -> bool:
-    """Whether a lab stays, which it may only when it is complete."""
-    with contextlib.suppress(AssertionError):
-        wait_for(lambda: not labs.listens(name), GONE_WITHIN)
-        return False
-    return all(node["state"] == "running" for node in labs.status(name)["nodes"])
-
-
 def test_up_killed_at_any_moment(any_labs: Labs) -> None:
     """SIGKILL between the first instant and the last: while Python starts, links are made, agents start."""
     whole = _measured_up(any_labs)
@@ -117,7 +109,7 @@ def test_up_killed_at_any_moment(any_labs: Labs) -> None:
         _wait_for_end(process, whole * (number + moments.random()) / count)
         process.kill()
         process.communicate()
-        if _is_up_after(any_labs, name):
+        if any_labs.stays_up(name):
             survived += 1  # the command had heard that the lab is up, and was about to say so
             any_labs.run("down", name, code=0)
         any_labs.note_namespaces()

@@ -14,7 +14,10 @@ import pytest
 from nodes import contract, json_values
 from nodes.contract import (
     ApplicationConfig,
+    ContainerConfig,
+    HealthcheckConfig,
     InterfaceConfig,
+    MountConfig,
     NodeConfig,
     RouteConfig,
     SpanningTreeConfig,
@@ -40,6 +43,9 @@ FULL = NodeConfig(
     applications=(ApplicationConfig("ping", {"destination": "10.0.0.2", "count": 3, "interval": 0.2, "flood": False}),),
     trace="packets",
     capture=True,
+    container=ContainerConfig(
+        "web", "ours", ("a", "b"), {"A": "b"}, (MountConfig("/x", "/y", True),), HealthcheckConfig(("c",), 2.0), 9, 10
+    ),
 )
 SMALL = NodeConfig(lab="campus", name="h1")
 
@@ -137,7 +143,7 @@ BROKEN: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (changed("ageing_time", to=math.inf), "node.ageing_time: inf is not a number of JSON"),
     (changed("kind", to="hosts"), "node.kind: 'hosts', one of 'host', 'router', 'switch', 'hub' expected"),
     (changed("kind", to=["host"]), "node.kind: ['host'], one of 'host', 'router', 'switch', 'hub' expected"),
-    (changed("stack", to=None), "node.stack: None, one of 'layerlab', 'kernel' expected"),
+    (changed("stack", to=None), "node.stack: None, one of 'layerlab', 'kernel', 'ovs' expected"),
     (changed("trace", to=True), "node.trace: True, one of 'off', 'state', 'packets' expected"),
     (changed("interfaces", to="eth0"), "node.interfaces: str, a list expected"),
     (changed("interfaces", to={}), "node.interfaces: dict, a list expected"),

@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from lab.cli.main import COMMANDS, app
+from lab.model.container import ContainerNode, Healthcheck, Mount
 from lab.model.explain import keys_of
 from lab.model.impairment import LinkImpair
 from lab.model.impairment_faults import Corrupt, Delay, Drop, Duplicate
@@ -141,6 +142,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 COMMON = {"kind", "trace", "capture"}
+CONTAINER = set(ContainerNode.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,10 @@ COMMON = {"kind", "trace", "capture"}
     [
         ("The file", (Topology,), set()),
         ("Nodes", (Hub,), {"kind"}),
-        ("Hosts and routers", (Host, Router), COMMON),
+        ("Hosts and routers", (Host, Router), COMMON | CONTAINER),
+        ("Containers", (ContainerNode,), set()),
+        ("Mounts", (Mount,), set()),
+        ("Health checks", (Healthcheck,), set()),
         ("Switches", (Switch, SpanningTree), COMMON),
         ("Interfaces", (Interface,), set()),
         ("Links", (Link,), set()),

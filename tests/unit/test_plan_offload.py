@@ -38,6 +38,16 @@ def test_hosts_and_kernels_take_long_segments() -> None:
     assert taking == {"a:eth0", "k:eth0", "kr:eth0", "s:p1", "s:p2", "s:p3", "s:p4", "s:p5", "s:p6"}
 
 
+def test_open_vswitch_takes_frames_as_a_wire_has_them() -> None:
+    """Its datapath in user space neither cuts segments nor computes checksums."""
+    plan = make_plan(
+        loads("nodes: {a: host, k: {stack: kernel}, o: {kind: switch, impl: ovs}}\nlinks: [a -- o, k -- o]")
+    )
+    assert plan.by_name["o"].stack == "ovs"
+    assert plan.by_name["o"].is_bridge
+    assert ends(plan) == {"a:eth0": True, "k:eth0": True, "o:p1": False, "o:p2": False}
+
+
 def test_what_the_file_says() -> None:
     plan = make_plan(loads("nodes: {a: host, b: host}\nlinks: [{ends: [a, b], offload: off}, a -- b]"))
     assert list(links(plan).values()) == [False, True]

@@ -7,7 +7,7 @@ A link is a veth pair with each end where it belongs; layout.py tells names and 
 Building takes few steps, because a step costs more than what is in it:
 
     1. namespaces   unshare in a loop; in each, before any interface exists, IPv6 off, and forwarding as the node has it
-    2. bridges      one message each
+    2. bridges      one message each; those of Open vSwitch come with step 5, see switches.py
     3. cables       one message per pair makes both ends in their namespaces, with MAC, MTU and index, the first end up;
                     the first is a node's where there is one, so that no namespace has to be visited for it. An opened
                     link is two pairs, each with its inner end in the lab's namespace
@@ -47,7 +47,8 @@ from lab.drivers.kernel import reading
 from lab.drivers.kernel.homes import BareHomes, Homes
 from lab.drivers.kernel.kernel_node import configuration
 from lab.drivers.kernel.layout import Attachment, Layout, Pair
-from lab.drivers.kernel.requests import bridge_request, ordered_ends, unless_gone
+from lab.drivers.kernel.requests import ordered_ends, unless_gone
+from lab.drivers.kernel.switches import Switches
 from lab.errors import DriverError, StateError
 from lab.host import links as rt
 from lab.host.ethtool import set_offloads
@@ -61,6 +62,7 @@ from lab.host.namespaces import (
     write_sysctls,
 )
 from lab.host.netlink import BATCH_MESSAGES, Netlink, Request
+from lab.host.open_vswitch import OpenVSwitch
 from lab.plan.values import Plan
 from nodes.contract import NodeConfig
 
@@ -75,20 +77,29 @@ class Fabric:
 
     `namespaces` has the network namespace of every node except kernel switches and stopped nodes."""
 
-    def __init__(self, homes: Homes | None = None) -> None:
+    def __init__(self, homes: Homes | None = None, open_vswitch: OpenVSwitch | None = None) -> None:
+        """Without an `open_vswitch`, which has to be started, there are no switches of that kind."""
         self.namespaces: dict[str, int] = {}
         self._homes = homes or BareHomes()
+        self._open_vswitch = open_vswitch
+        self._switches: Switches | None = None
         self._layout = Layout()
         self._down: set[str] = set()
         self._stopped: set[str] = set()
         self._netlink: Netlink | None = None
         self._home = -1
 
+    @property
+    def layout(self) -> Layout:
+        """Names and numbers, once `create` was called."""
+        return self._layout
+
     # Building
 
     def create(self, plan: Plan, progress: Progress) -> None:
-        """Build everything. `progress` hears the stage (namespaces, links, hosts), how much is done and how much there
-        is. Raises DriverError; then nothing of the fabric is left but what goes with the calling process."""
+        """Build everything. `progress` hears the stage (what `homes` calls its own, links, hosts), how much is done and
+        how much there is. Raises DriverError; then nothing of the fabric is left but what goes with the calling
+        process."""
         if self._netlink is not None:
             raise StateError("the fabric exists already")
         self._layout = layout = Layout.of(plan)
@@ -101,6 +112,7 @@ class Fabric:
         try:
             self._home = open_network_namespace()
             self._netlink = Netlink()
+            self._switches = Switches(layout, self._netlink, self._open_vswitch)
             write_sysctls(NO_IPV6 | PASSIVE | NO_BRIDGE_FILTER)
             self._make_namespaces(progress)
             self._make_links(progress)
@@ -124,20 +136,21 @@ class Fabric:
 
     def _make_namespaces(self, progress: Progress) -> None:
         nodes = list(self._layout.hosted.values())
-        fds = self._homes.create(nodes, lambda done: progress("namespaces", done, len(nodes)))
+        fds = self._homes.create(nodes, lambda done: progress(self._homes.stage, done, len(nodes)))
         self.namespaces = {node.name: fd for node, fd in zip(nodes, fds, strict=True)}
-        progress("namespaces", len(nodes), len(nodes))
+        progress(self._homes.stage, len(nodes), len(nodes))
 
     def _make_links(self, progress: Progress) -> None:
         netlink, pairs = self._open(), self._layout.pairs
-        netlink.batch([bridge_request(bridge, self._layout) for bridge in self._layout.bridges.values()])
+        switches = self._open_switches()
+        switches.create()
         for start in range(0, len(pairs), BATCH_MESSAGES):
             chunk = pairs[start : start + BATCH_MESSAGES]
             netlink.batch([request for pair in chunk for request in self._pair_requests(pair)])
             progress("links", min(start + BATCH_MESSAGES, len(pairs)), len(pairs))
         ends = self._layout.ends.values()
         set_offloads((end.name, self._layout.sends_offload(end)) for end in ends if end.bridge is not None)
-        netlink.batch([self._port_request(end) for end in ends if end.bridge is not None])
+        switches.connect([self._port_request(end) for end in ends if end.bridge is not None])
         inner: list[Request] = []
         inside: dict[str, list[Request]] = defaultdict(list)
         for pair in pairs:
@@ -214,9 +227,9 @@ class Fabric:
         ]
 
     def _port_request(self, end: Attachment) -> Request:
-        bridge = end.bridge.index if end.bridge else 0
+        master = end.bridge.index if end.bridge is not None and end.bridge.is_linux else None
         up = self._wants_up(end)
-        return rt.change_link(end.index, f"connect port {end.end}", up=up, master=bridge, alias=str(end.end))
+        return rt.change_link(end.index, f"connect port {end.end}", up=up, master=master, alias=str(end.end))
 
     def _wants_up(self, end: Attachment) -> bool:
         """Whether an end is to be set up: its node runs, and its link up or switched at the other end."""
@@ -265,6 +278,8 @@ class Fabric:
     def _lay(self, name: str, pair: Pair, opened: bool) -> None:
         """Take out what cables a link has, and lay others."""
         for end in pair.ends:
+            if end.end.node not in self._stopped:
+                self._open_switches().unplug(end)
             with unless_gone():  # with its other end
                 self._apply(end, [rt.delete_link(end.index, f"take out the cable of {name}")])
         (self._layout.opened.add if opened else self._layout.opened.discard)(name)
@@ -274,7 +289,7 @@ class Fabric:
         running = [end for end in pair.ends if end.end.node not in self._stopped]
         for end in running:
             if end.bridge is not None:
-                netlink.request(self._port_request(end))
+                self._open_switches().plug(end, self._port_request(end))
             else:
                 self._apply(end, [rt.change_link(end.index, f"set {end.end} up", up=self._wants_up(end))])
                 self._limit_agent(end.end.node)
@@ -315,7 +330,7 @@ class Fabric:
         bridge = self._layout.bridges.get(name)
         if bridge is not None:
             downs = [rt.change_link(end.index, f"disconnect port {end.end}", up=False, master=0) for end in ends]
-            self._open().batch([*downs, rt.delete_link(bridge.index, f"delete bridge {name}")])
+            self._open_switches().remove(bridge, downs)
         else:
             moves = [rt.move_link(end.index, self._home, end.parked_name, f"park {end.end}") for end in ends]
             self._inside(name, moves)
@@ -333,8 +348,7 @@ class Fabric:
         bridge = self._layout.bridges.get(name)
         if bridge is not None:
             self._stopped.discard(name)
-            create = bridge_request(bridge, self._layout)
-            self._open().batch([create, *(self._port_request(end) for end in ends)])
+            self._open_switches().restore(bridge, [self._port_request(end) for end in ends])
             self._switch_inner_ends(ends)
             return
         node = self._layout.hosted[name]
@@ -366,8 +380,9 @@ class Fabric:
         bridge = self._layout.bridges.get(switch)
         if bridge is None:
             raise DriverError(f"{switch!r} is not a kernel switch")
-        names = {end.index: end.end.interface for end in self._layout.by_node[switch]} | {bridge.index: switch}
-        return reading.bridge_state(self._open(), bridge, names)
+        if switch in self._stopped:
+            raise StateError(f"{switch} is stopped")
+        return self._open_switches().state(bridge)
 
     def kernel_state(self, node: str) -> dict[str, object]:
         """What the kernel has in a node's namespace: interfaces with counters, addresses, routes, neighbors."""
@@ -380,6 +395,11 @@ class Fabric:
         if self._netlink is None:
             raise StateError("the fabric is not built")
         return self._netlink
+
+    def _open_switches(self) -> Switches:
+        if self._switches is None:
+            raise StateError("the fabric is not built")
+        return self._switches
 
     def _namespace(self, node: str) -> int:
         fd = self.namespaces.get(node)

@@ -16,7 +16,9 @@ from nodes.contract import NodeConfig
 
 class Homes(Protocol):
     """Makers of network namespaces. No interface but `lo` may be in one before the fabric gets it, and its sysctls are
-    those of `prepare_namespace`."""
+    those of `prepare_namespace`. `stage` is what they are called while they are made."""
+
+    stage: str
 
     def create(self, nodes: Sequence[NodeConfig], progress: Callable[[int], None]) -> list[int]:
         """A network namespace for each node, as file descriptors that the caller owns; `progress` hears how many are
@@ -31,6 +33,8 @@ class Homes(Protocol):
 
 class BareHomes:
     """Namespaces with nothing but a descriptor to keep them: they go with it and with the last process in them."""
+
+    stage = "namespaces"
 
     def create(self, nodes: Sequence[NodeConfig], progress: Callable[[int], None]) -> list[int]:
         return create_network_namespaces(len(nodes), lambda number: prepare_namespace(nodes[number]), progress)

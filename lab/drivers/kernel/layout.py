@@ -31,16 +31,24 @@ from lab.plan.values import End, LinkPlan, Plan
 from nodes.contract import InterfaceConfig, NodeConfig
 from nodes.wire.addresses import Mac, parse_mac
 
+AFTER_OPEN_VSWITCH = 4096
+"""Open vSwitch makes an interface for itself and one for each switch, each time that one is switched on. The kernel
+numbers them, from the lowest number up."""
+
 _RESERVED = re.compile(r"lo|(br|p|x|e|m)[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A kernel switch."""
+    """A kernel switch. Of one of Open vSwitch only the name counts."""
 
     node: NodeConfig
     index: int
     name: str
+
+    @property
+    def is_linux(self) -> bool:
+        return self.node.stack == "kernel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Attachment:
     @property
     def is_kernel(self) -> bool:
         """Whether the Linux kernel sends and receives here, as a bridge or as a host."""
-        return self.node.stack == "kernel"
+        return self.node.stack != "layerlab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,7 @@ class Layout:
     def of(cls, plan: Plan) -> Layout:
         """Raises DriverError for a plan that this driver cannot carry out."""
         layout = cls()
-        index = LOOPBACK_INDEX
+        index = AFTER_OPEN_VSWITCH if any(node.stack == "ovs" for node in plan.nodes) else LOOPBACK_INDEX
         for node in plan.nodes:
             layout.by_node[node.name] = []
             _check(node)

@@ -6,6 +6,7 @@ from lab.drivers.kernel.layout import Bridge
 from lab.errors import StateError
 from lab.host import link_state
 from lab.host.netlink import Netlink
+from lab.host.open_vswitch import OpenVSwitch, Port
 
 
 def bridge_state(netlink: Netlink, bridge: Bridge, names: dict[int, str]) -> dict[str, object]:
@@ -28,6 +29,28 @@ def bridge_state(netlink: Netlink, bridge: Bridge, names: dict[int, str]) -> dic
         ],
         "fdb": link_state.read_forwarding_database(netlink, bridge.index, names),
         "spanning_tree": link_state.spanning_tree(device, numbers),
+    }
+
+
+def open_vswitch_state(
+    netlink: Netlink, bridge: Bridge, names: dict[Port, str], switch: OpenVSwitch
+) -> dict[str, object]:
+    """The same of a switch of Open vSwitch, which has no spanning tree here. `names` are the plan's."""
+    links = {link.name: link for link in link_state.read_links(netlink)}
+    by_number = {port.number: name for port, name in names.items()}
+    return {
+        "kernel_name": bridge.name,
+        "mac": links[bridge.name].mac,
+        "up": True,
+        "ageing_time": bridge.node.ageing_time,
+        "ports": [
+            links[port.name].to_json() | {"name": name, "kernel_name": port.name} for port, name in names.items()
+        ],
+        "fdb": [
+            {"mac": mac, "port": by_number.get(number, str(number)), "kind": "learned", "age": float(age)}
+            for number, _vlan, mac, age in switch.learned(bridge.name)
+        ],
+        "spanning_tree": None,
     }
 
 

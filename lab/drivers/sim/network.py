@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from lab.errors import UserInputError
+from lab.drivers.abilities import refusal
 from lab.model.impairment_text import describe
 from lab.plan.seeds import link_seed
 from lab.plan.values import LinkPlan, Plan
@@ -34,13 +34,11 @@ def make_network(plan: Plan, recorder_for: Callable[[NodeConfig], NodeRecorder],
 
 
 def check(plan: Plan) -> None:
-    """Raises UserInputError for nodes that need a kernel."""
+    """Raises EnvironmentLackError for nodes that need a kernel."""
     kernels = [node.name for node in plan.nodes if node.stack == "kernel" and not node.is_bridge]
     if kernels:
-        raise UserInputError(
-            f"a simulation has no kernel: {', '.join(kernels)} cannot have its stack",
-            hint="`--stand-in` lets our stack take its place; `--driver netns` has a kernel",
-        )
+        hint = "`--stand-in` lets our stack take its place; `--driver netns` has a kernel"
+        raise refusal("sim", "kernel", ", ".join(kernels), hint=hint)
 
 
 def with_stand_ins(plan: Plan) -> Plan:
