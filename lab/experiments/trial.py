@@ -119,6 +119,25 @@ class Trial:
         """Segments that a node sent, or received. Its trace has to be `packets`."""
         return self.events("transport:segment_sent" if sent else "transport:segment_received", node, **fields)
 
+    def exchange(self, *nodes: str, port: int | None = None) -> list[Event]:
+        """What these nodes sent, in the order of time; of connections only that have the port at one of their ends."""
+        sent = [event for node in nodes for event in self.segments(node)]
+        if port is not None:
+            sent = [each for each in sent if port in (each["data"]["source_port"], each["data"]["destination_port"])]
+        return sorted(sent, key=lambda event: float(event["time"]))
+
+
+def said(event: Event) -> str:
+    """Who sent which flags: `client SYN`. Those of Explicit Congestion Notification (RFC 3168) and PSH are left out:
+    they come with segments of any kind."""
+    flags = [flag for flag in event["data"]["flags"].split(",") if flag not in ("ECE", "CWR", "PSH")]
+    return f"{event['node']} {','.join(flags)}"
+
+
+def seconds(first: Event, last: Event) -> float:
+    """From one event to another."""
+    return float(last["time"] - first["time"]) / 1000
+
 
 def check_event(name: str) -> None:
     """Raises UserInputError for a name that no event has."""

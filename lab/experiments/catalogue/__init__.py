@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from lab.errors import UserInputError
+from lab.experiments.catalogue.close_wait import close_wait
 from lab.experiments.catalogue.fast_retransmit import fast_retransmit
+from lab.experiments.catalogue.fin_wait_timers import fin_wait_timers
+from lab.experiments.catalogue.four_way_close import four_way_close
+from lab.experiments.catalogue.half_close import half_close
 from lab.experiments.catalogue.handshake import handshake
+from lab.experiments.catalogue.late_data import late_data
+from lab.experiments.catalogue.old_segment import old_segment
+from lab.experiments.catalogue.port_exhaustion import port_exhaustion
+from lab.experiments.catalogue.simultaneous_close import simultaneous_close
 from lab.experiments.catalogue.slow_start import slow_start
+from lab.experiments.catalogue.time_wait import time_wait
 from lab.experiments.catalogue.window_limit import window_limit
 from lab.experiments.experiment import Experiment
 from lab.model.errors import did_you_mean
@@ -13,10 +22,19 @@ from lab.model.errors import did_you_mean
 CATALOGUE: dict[str, Experiment] = {
     each.name: each
     for each in (
-        handshake,
         window_limit,
         slow_start,
         fast_retransmit,
+        handshake,
+        four_way_close,
+        half_close,
+        simultaneous_close,
+        late_data,
+        time_wait,
+        old_segment,
+        port_exhaustion,
+        close_wait,
+        fin_wait_timers,
     )
 }
 
