@@ -44,12 +44,26 @@ def _summary(findings: list[Finding]) -> str:
     return "\nlabs can run here; what has a - is optional"
 
 
+_NETNS = ("network and PID namespaces", "own /proc", "veth", "bridge", "packet sockets")
+GROUPS: dict[str, tuple[str, ...]] = {
+    "sim": (),
+    "netns": _NETNS,
+    "relay": _NETNS,
+    "kernel": (*_NETNS, "sch_netem"),
+    "docker": ("Docker engine", "veth", "bridge"),
+    "mininet": ("root", *_NETNS, "Mininet"),
+}
+"""What drivers and executors need: names for `--require` beside those of the findings."""
+
+
 def _check(findings: list[Finding], required: list[str]) -> None:
     known = {finding.name: finding for finding in findings}
     for name in required:
-        if name not in known:
-            raise UserInputError(f"--require {name}: nothing of that name is tried", hint=f"known: {', '.join(known)}")
-    missing = [known[name] for name in required if not known[name].ok]
+        if name not in known and name not in GROUPS:
+            names = ", ".join([*GROUPS, *known])
+            raise UserInputError(f"--require {name}: nothing of that name is tried", hint=f"known: {names}")
+    needed = dict.fromkeys(each for name in required for each in GROUPS.get(name, (name,)))
+    missing = [known[name] for name in needed if not known[name].ok]
     if missing:
         what = ", ".join(finding.name for finding in missing)
         raise EnvironmentLackError(

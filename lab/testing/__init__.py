@@ -1,0 +1,1 @@
+"""Labs in other people's tests: a plugin for pytest."""
