@@ -30,15 +30,16 @@ UNKNOWN = "they do not follow each other"
 async def open_many(host: str, port: int, count: int, own: int) -> tuple[list[int], list[int]]:
     """The ports of so many sockets of TCP and of UDP; `own`: the first of those that the program names itself."""
     loop = asyncio.get_running_loop()
-    tcp, udp = [], []
+    tcp: list[int] = []
+    udp: list[int] = []
     transports: list[asyncio.BaseTransport] = []
     for number in range(count):
         local = ("0.0.0.0", own + number) if own else None
         _, writer = await asyncio.open_connection(host, port, local_addr=local)
         tcp.append(writer.get_extra_info("sockname")[1])
-        transport, _ = await loop.create_datagram_endpoint(Mailbox, local_addr=local, remote_addr=(host, port))
-        udp.append(transport.get_extra_info("sockname")[1])
-        transports.extend((writer.transport, transport))
+        datagrams, _ = await loop.create_datagram_endpoint(Mailbox, local_addr=local, remote_addr=(host, port))
+        udp.append(datagrams.get_extra_info("sockname")[1])
+        transports.extend((writer.transport, datagrams))
     for transport in transports:
         transport.close()
     return tcp, udp
