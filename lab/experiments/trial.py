@@ -139,6 +139,14 @@ def seconds(first: Event, last: Event) -> float:
     return float(last["time"] - first["time"]) / 1000
 
 
+def latest(series: Iterable[tuple[float, float]], time: float) -> float:
+    """The last value of a series until then (ms). Raises ValueError where there is none."""
+    until = [value for when, value in series if when <= time]
+    if not until:
+        raise ValueError(f"the series has no value until {time:.3f} ms")
+    return until[-1]
+
+
 def check_event(name: str) -> None:
     """Raises UserInputError for a name that no event has."""
     if "*" not in name and name not in EVENTS:

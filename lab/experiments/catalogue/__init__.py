@@ -6,7 +6,10 @@ from lab.errors import UserInputError
 from lab.experiments.catalogue.arp_exchange import arp_exchange
 from lab.experiments.catalogue.broadcast import broadcast
 from lab.experiments.catalogue.close_wait import close_wait
+from lab.experiments.catalogue.congestion_collapse import congestion_collapse
+from lab.experiments.catalogue.cubic_curve import cubic_curve
 from lab.experiments.catalogue.dynamic_ports import dynamic_ports
+from lab.experiments.catalogue.fairness import fairness
 from lab.experiments.catalogue.fast_retransmit import fast_retransmit
 from lab.experiments.catalogue.fin_wait_timers import fin_wait_timers
 from lab.experiments.catalogue.four_way_close import four_way_close
@@ -15,7 +18,9 @@ from lab.experiments.catalogue.half_close import half_close
 from lab.experiments.catalogue.handshake import handshake
 from lab.experiments.catalogue.initial_sequence_number import initial_sequence_number
 from lab.experiments.catalogue.late_data import late_data
+from lab.experiments.catalogue.loss_response import loss_response
 from lab.experiments.catalogue.lost_syn import lost_syn
+from lab.experiments.catalogue.mathis import mathis
 from lab.experiments.catalogue.old_segment import old_segment
 from lab.experiments.catalogue.path_mtu_discovery import path_mtu_discovery
 from lab.experiments.catalogue.port_exhaustion import port_exhaustion
@@ -50,8 +55,13 @@ CATALOGUE: dict[str, Experiment] = {
         dynamic_ports,
         broadcast,
         window_limit,
+        congestion_collapse,
         slow_start,
         fast_retransmit,
+        loss_response,
+        cubic_curve,
+        fairness,
+        mathis,
         handshake,
         lost_syn,
         simultaneous_open,

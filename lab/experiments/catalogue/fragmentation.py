@@ -2,9 +2,9 @@
 
 A router that has to send a packet over a link with a smaller MTU cuts its data at multiples of 8 octets, for that is
 what the fragment offset counts in: with an MTU of M, a fragment carries at most M - 20 octets, rounded down to a
-multiple of 8 (RFC 791, 3.2). All fragments have the identification of the packet. Routers behind pass them on one by one, since
-they may go different ways; the destination puts them together. If one of them is lost, all is: what waits for it is
-thrown away after a while.
+multiple of 8 (RFC 791, 3.2). All fragments have the identification of the packet. Routers behind pass them on one by
+one, since they may go different ways; the destination puts them together. If one of them is lost, all is: what waits
+for it is thrown away after a while.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 
+from lab.api.nodes import Node
 from lab.experiments.catalogue.refused_port import attempt
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import sink
@@ -74,10 +75,14 @@ async def syn_flood(trial: Trial) -> None:
     for host in ("client", "attacker"):
         await lab.node(host).ping("server", count=1)
     attack = lab.node("attacker").start(flood, "server", 80, trial["flood"])
+    expected = min(trial["room"], trial["flood"])
+
+    async def flooded() -> bool:
+        return await _half_open(server) >= expected
+
+    await lab.wait_until(flooded)
     await lab.sleep(0.5)
-    connections = (await server.state())["tcp"]["connections"]
-    half_open = sum(each["state"] == "syn_rcvd" for each in connections)
-    trial.equal(FULL, half_open, trial["room"])
+    trial.equal(FULL, await _half_open(server), trial["room"])
     regimes = [event["data"]["new"] for event in trial.events("transport:listener_updated", "server")]
     trial.equal(COOKIES, regimes, ["syn_cookies"])
     outcome, took = await lab.node("client").run(attempt, "server", 80)
@@ -85,3 +90,8 @@ async def syn_flood(trial: Trial) -> None:
     trial.expect(SERVED, outcome == "a connection" and took < 0.5, numbers)
     attack.cancel()
     serving.cancel()
+
+
+async def _half_open(server: Node) -> int:
+    connections = (await server.state())["tcp"]["connections"]
+    return sum(each["state"] == "syn_rcvd" for each in connections)
