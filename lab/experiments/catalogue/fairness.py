@@ -16,7 +16,10 @@ from lab.experiments.trial import Trial, jain
 
 TOPOLOGY = """
 name: fairness
-defaults: {trace: 'off', tcp: {send_buffer: 64kB}, impair: {delay: 20ms, rate: 4mbit, queue: {drop_tail: {octets: 30kB}}}}
+defaults:
+  trace: 'off'
+  tcp: {send_buffer: 64kB}
+  impair: {delay: 20ms, rate: 4mbit, queue: {drop_tail: {octets: 30kB}}}
 nodes: {a: host, b: host, c: host, d: host}
 links: [a -- b, c -- d]
 """
@@ -74,7 +77,7 @@ async def _flow(host: str, port: int, control: str, wait: float) -> None:
     parameters={"first": "aimd", "control": "aimd", "seconds": 24.0},
     variations={
         "one-without": Variation(
-            "The first flow has no congestion control: the other leaves it most of the link. (Among ten, one does less.)",
+            "The first flow has no congestion control: the other leaves it most of the link.",
             {"first": "none"},
             breaks=(TWO,),
         ),

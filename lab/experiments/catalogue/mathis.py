@@ -6,9 +6,9 @@ from it the rate (Mathis, Semke, Mahdavi and Ott, 1997):
 
     rate = segment / round trip * sqrt(3/2) / sqrt(p)
 
-Four times the loss is half the rate, and twice the round trip, too. That is why a loss of 1 % is little on a short path
-and fatal on a long one. The saw tooth of the formula has no round trips in which a loss is repaired; the more there are of
-those, the further below it a real connection is.
+Four times the loss is half the rate, and twice the round trip, too. That is why a loss of 1 % is little on a short
+path and fatal on a long one. The saw tooth of the formula has no round trips in which a loss is repaired; the more
+there are of those, the further below it a real connection is.
 """
 
 from __future__ import annotations

@@ -94,4 +94,4 @@ async def syn_flood(trial: Trial) -> None:
 
 async def _half_open(server: Node) -> int:
     connections = (await server.state())["tcp"]["connections"]
-    return sum(each["state"] == "syn_rcvd" for each in connections)
+    return len([each for each in connections if each["state"] == "syn_rcvd"])
