@@ -75,7 +75,7 @@ async def syn_flood(trial: Trial) -> None:
     for host in ("client", "attacker"):
         await lab.node(host).ping("server", count=1)
     attack = lab.node("attacker").start(flood, "server", 80, trial["flood"])
-    expected = min(trial["room"], trial["flood"])
+    expected: int = min(trial["room"], trial["flood"])
 
     async def flooded() -> bool:
         return await _half_open(server) >= expected
