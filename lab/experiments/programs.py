@@ -21,6 +21,18 @@ async def sink(port: int) -> None:
         await server.serve_forever()
 
 
+async def echo(port: int) -> None:
+    """Send back what comes."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            while data := await reader.read(READ):
+                writer.write(data)
+
+    async with await asyncio.start_server(take, "0.0.0.0", port) as server:
+        await server.serve_forever()
+
+
 async def send(host: str, port: int, octets: int) -> float:
     """Send so many octets and wait until the peer has taken them and closed. Returns the seconds it took from the
     first octet."""

@@ -148,7 +148,7 @@ def test_compare_puts_numbers_beside_each_other(tmp_path: Path) -> None:
     ("words", "cause", "hint"),
     [
         (("run", "handshak"), "there is no experiment 'handshak'", "handshake"),
-        (("show", "xyz"), "there is no experiment 'xyz'", "`lab experiment list` lists them"),
+        (("show", "xyz"), "there is no experiment 'xyz'", "one of: "),
         (("run",), "which experiment?", "--all"),
         (("run", "--all", "handshake"), "--all, and names", "one or the other"),
         (("run", "handshake", "--variation", "lost"), "handshake has no variation 'lost'", "lost-syn-ack"),
@@ -203,7 +203,7 @@ def test_a_failed_order_says_expected_seen_and_where(tmp_path: Path) -> None:
     (verdict,) = trial.verdicts
     assert not verdict.passed
     assert verdict.numbers == "expected icmp_received (type 0), icmp_received (type 11); seen icmp_received (type 0)"
-    assert verdict.where == "a, after network:icmp_received at 0.040 ms"
+    assert verdict.where.startswith("a, after network:icmp_received at 0.0")
 
 
 def test_numbers() -> None:

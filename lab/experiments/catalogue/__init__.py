@@ -28,8 +28,10 @@ from lab.experiments.catalogue.rarp_exchange import rarp_exchange
 from lab.experiments.catalogue.refused_port import refused_port
 from lab.experiments.catalogue.rerouting import rerouting
 from lab.experiments.catalogue.same_port import same_port
+from lab.experiments.catalogue.silly_window import silly_window
 from lab.experiments.catalogue.simultaneous_close import simultaneous_close
 from lab.experiments.catalogue.simultaneous_open import simultaneous_open
+from lab.experiments.catalogue.slow_reader import slow_reader
 from lab.experiments.catalogue.slow_start import slow_start
 from lab.experiments.catalogue.syn_flood import syn_flood
 from lab.experiments.catalogue.time_to_live import time_to_live
@@ -55,6 +57,8 @@ CATALOGUE: dict[str, Experiment] = {
         dynamic_ports,
         broadcast,
         window_limit,
+        slow_reader,
+        silly_window,
         congestion_collapse,
         slow_start,
         fast_retransmit,

@@ -38,8 +38,12 @@ async def forget(port: int, closes: bool) -> None:
         else:
             kept.append(writer)
 
-    async with await asyncio.start_server(take, "0.0.0.0", port) as server:
-        await server.serve_forever()
+    try:
+        async with await asyncio.start_server(take, "0.0.0.0", port) as server:
+            await server.serve_forever()
+    finally:
+        for writer in kept:
+            writer.close()
 
 
 async def visit(host: str, port: int, times: int) -> int:

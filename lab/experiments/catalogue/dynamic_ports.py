@@ -32,16 +32,16 @@ async def open_many(host: str, port: int, count: int, own: int) -> tuple[list[in
     loop = asyncio.get_running_loop()
     tcp: list[int] = []
     udp: list[int] = []
-    transports: list[asyncio.BaseTransport] = []
+    opened: list[asyncio.StreamWriter | asyncio.DatagramTransport] = []
     for number in range(count):
         local = ("0.0.0.0", own + number) if own else None
         _, writer = await asyncio.open_connection(host, port, local_addr=local)
         tcp.append(writer.get_extra_info("sockname")[1])
         datagrams, _ = await loop.create_datagram_endpoint(Mailbox, local_addr=local, remote_addr=(host, port))
         udp.append(datagrams.get_extra_info("sockname")[1])
-        transports.extend((writer.transport, datagrams))
-    for transport in transports:
-        transport.close()
+        opened.extend((writer, datagrams))
+    for each in opened:
+        each.close()
     return tcp, udp
 
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 
 from lab.experiments.experiment import Variation, experiment
+from lab.experiments.programs import echo
 from lab.experiments.trial import Trial
 
 TOPOLOGY = """
@@ -68,7 +69,7 @@ async def count_up(host: str, port: int, count: int, every: float) -> int:
 )
 async def rerouting(trial: Trial) -> None:
     lab = trial.lab
-    echo = asyncio.ensure_future(lab.node("b").application("echo", connections=1))
+    echoing = lab.node("b").start(echo, 7)
     await lab.sleep(1)
     trial.equal(SHORTEST, await _way(trial), ["r1", "r2", "r4", "b"])
     counting = lab.node("a").start(count_up, "b", 7, 20, 0.2)
@@ -80,7 +81,7 @@ async def rerouting(trial: Trial) -> None:
     await lab.node("r2").restart()
     await lab.sleep(2)
     trial.equal(BACK, await _way(trial), ["r1", "r2", "r4", "b"])
-    echo.cancel()
+    echoing.cancel()
 
 
 async def _way(trial: Trial) -> list[str]:
