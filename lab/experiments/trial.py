@@ -19,6 +19,7 @@ from lab.experiments.experiment import Parameter
 from lab.experiments.verdict import Verdict
 from lab.model.errors import did_you_mean
 from nodes.trace.catalogue import EVENTS
+from nodes.trace.pcapng_reader import read
 from nodes.units import MILLISECOND
 
 Event = dict[str, Any]
@@ -137,6 +138,12 @@ def said(event: Event) -> str:
 def seconds(first: Event, last: Event) -> float:
     """From one event to another."""
     return float(last["time"] - first["time"]) / 1000
+
+
+def captured(path: str) -> list[bytes]:
+    """The frames of a capture, in their order; `path` is what `await node.start_capture()` returned. It has to have
+    ended."""
+    return [frame.frame for frame in read(path)]
 
 
 def latest(series: Iterable[tuple[float, float]], time: float) -> float:

@@ -15,6 +15,8 @@ from lab.experiments.catalogue import find
 from lab.experiments.runner import Asked, run_experiment
 from nodes.datalink.arp import ArpCache
 from nodes.datalink.rarp import RarpServer
+from nodes.datalink.switch import LearningSwitch
+from nodes.network.forwarding import Forwarder
 from nodes.network.path_mtu import PathMtuCache
 from nodes.network.reassembly import Reassembler
 from nodes.transport.tcp import closing, expiry, layer, strays
@@ -179,6 +181,25 @@ def each_free_octet_is_announced(patch: Patch) -> None:
     patch.setattr(ReceiveWindow, "update_due", lambda self: self._buffer.rcv_nxt + self._buffer.capacity > self.edge)
 
 
+def switch_learns_nothing(patch: Patch) -> None:
+    patch.setattr(LearningSwitch, "_learn", lambda *_: None)
+
+
+def routers_end_packets_in_silence(patch: Patch) -> None:
+    patch.setattr(Forwarder, "_refuse", lambda *_: None)
+
+
+def arp_asks_each_time(patch: Patch) -> None:
+    resolve = ArpCache.resolve
+
+    def forgetful(self: ArpCache, address: Any, now: int) -> Any:
+        found = resolve(self, address, now)
+        self.forget(address, "mutation", now)
+        return found
+
+    patch.setattr(ArpCache, "resolve", forgetful)
+
+
 MUTATIONS: list[tuple[Mutation, str]] = [
     (no_fast_retransmit, "fast-retransmit"),
     (second_duplicate_is_enough, "fast-retransmit"),
@@ -205,7 +226,10 @@ MUTATIONS: list[tuple[Mutation, str]] = [
     (path_mtu_is_not_learned, "path-mtu-discovery"),
     (fragments_stay_pieces, "fragmentation"),
     (arp_learns_nothing_from_questions, "arp-exchange"),
+    (arp_asks_each_time, "arp-exchange"),
     (rarp_server_is_silent, "rarp-exchange"),
+    (switch_learns_nothing, "switch-learns"),
+    (routers_end_packets_in_silence, "time-to-live"),
     (windows_are_not_probed, "slow-reader"),
     (each_free_octet_is_announced, "silly-window"),
 ]

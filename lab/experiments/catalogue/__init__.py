@@ -5,10 +5,12 @@ from __future__ import annotations
 from lab.errors import UserInputError
 from lab.experiments.catalogue.arp_exchange import arp_exchange
 from lab.experiments.catalogue.broadcast import broadcast
+from lab.experiments.catalogue.broadcast_storm import broadcast_storm
 from lab.experiments.catalogue.close_wait import close_wait
 from lab.experiments.catalogue.congestion_collapse import congestion_collapse
 from lab.experiments.catalogue.cubic_curve import cubic_curve
 from lab.experiments.catalogue.dynamic_ports import dynamic_ports
+from lab.experiments.catalogue.encapsulation import encapsulation
 from lab.experiments.catalogue.fairness import fairness
 from lab.experiments.catalogue.fast_retransmit import fast_retransmit
 from lab.experiments.catalogue.fin_wait_timers import fin_wait_timers
@@ -16,6 +18,8 @@ from lab.experiments.catalogue.four_way_close import four_way_close
 from lab.experiments.catalogue.fragmentation import fragmentation
 from lab.experiments.catalogue.half_close import half_close
 from lab.experiments.catalogue.handshake import handshake
+from lab.experiments.catalogue.headers import headers
+from lab.experiments.catalogue.hub_repeats import hub_repeats
 from lab.experiments.catalogue.initial_sequence_number import initial_sequence_number
 from lab.experiments.catalogue.late_data import late_data
 from lab.experiments.catalogue.loss_response import loss_response
@@ -33,6 +37,7 @@ from lab.experiments.catalogue.simultaneous_close import simultaneous_close
 from lab.experiments.catalogue.simultaneous_open import simultaneous_open
 from lab.experiments.catalogue.slow_reader import slow_reader
 from lab.experiments.catalogue.slow_start import slow_start
+from lab.experiments.catalogue.switch_learns import switch_learns
 from lab.experiments.catalogue.syn_flood import syn_flood
 from lab.experiments.catalogue.time_to_live import time_to_live
 from lab.experiments.catalogue.time_wait import time_wait
@@ -45,6 +50,10 @@ from lab.model.errors import did_you_mean
 CATALOGUE: dict[str, Experiment] = {
     each.name: each
     for each in (
+        encapsulation,
+        hub_repeats,
+        switch_learns,
+        broadcast_storm,
         arp_exchange,
         rarp_exchange,
         rerouting,
@@ -56,6 +65,7 @@ CATALOGUE: dict[str, Experiment] = {
         same_port,
         dynamic_ports,
         broadcast,
+        headers,
         window_limit,
         slow_reader,
         silly_window,
