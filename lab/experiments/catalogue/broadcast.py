@@ -68,8 +68,8 @@ async def connect_error(address: str, port: int) -> str:
 async def broadcast(trial: Trial) -> None:
     lab = trial.lab
     groups = {"b": GROUP, "c": GROUP, "d": ""}
-    collecting = {name: lab.node(name).start(collect, PORT, 3.0, group) for name, group in groups.items()}
-    await lab.sleep(1)
+    collecting = {name: lab.node(name).start(collect, PORT, 5.0, group) for name, group in groups.items()}
+    await lab.sleep(1.5)
     await lab.node("a").run(cry, EVERYBODY, PORT, b"to all", trial["allowed"])
     await lab.node("a").run(cry, GROUP, PORT, b"to the group", trial["allowed"])
     errors = [await lab.node("a").run(connect_error, address, PORT) for address in (EVERYBODY, GROUP)]

@@ -13,7 +13,7 @@ import contextlib
 
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import echo
-from lab.experiments.trial import Trial
+from lab.experiments.trial import STATE, Trial
 
 TOPOLOGY = """
 name: rerouting
@@ -73,6 +73,7 @@ async def rerouting(trial: Trial) -> None:
     await lab.sleep(1)
     trial.equal(SHORTEST, await _way(trial), ["r1", "r2", "r4", "b"])
     counting = lab.node("a").start(count_up, "b", 7, 20, 0.2)
+    await lab.wait_until(STATE, node="a", new="established")
     await lab.sleep(1)
     await lab.node("r2").kill()
     await lab.sleep(1)

@@ -56,8 +56,8 @@ async def say(host: str, port: int, words: tuple[bytes, ...], checksum: bool) ->
 )
 async def udp_checksum(trial: Trial) -> None:
     lab = trial.lab
-    collecting = lab.node("b").start(collect, 5000, 2.0)
-    await lab.sleep(0.5)
+    collecting = lab.node("b").start(collect, 5000, 5.0)
+    await lab.sleep(1.5)
     await lab.node("a").run(say, "b", 5000, WORDS, trial["checksum"])
     words = await collecting.wait()
     damaged = [word.decode() for word in words if word not in WORDS]

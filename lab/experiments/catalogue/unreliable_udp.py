@@ -77,9 +77,9 @@ async def read_lines(port: int) -> list[bytes]:
 )
 async def unreliable_udp(trial: Trial) -> None:
     lab, count = trial.lab, trial["count"]
-    collecting = lab.node("b").start(collect, PORT, count * EVERY * 1.5 + 2)
+    collecting = lab.node("b").start(collect, PORT, count * EVERY * 1.5 + 3)
     lines = lab.node("b").start(read_lines, PORT)
-    await lab.sleep(0.5)
+    await lab.sleep(1)
     await lab.node("a").run(send_numbers, "b", PORT, count)
     numbers = [int(data) for data in await collecting.wait()]
     different = len(set(numbers))
