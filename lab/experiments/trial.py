@@ -19,6 +19,7 @@ from lab.experiments.experiment import Parameter
 from lab.experiments.verdict import Verdict
 from lab.model.errors import did_you_mean
 from nodes.trace.catalogue import EVENTS
+from nodes.trace.pcapng_reader import read
 from nodes.units import MILLISECOND
 
 Event = dict[str, Any]
@@ -118,6 +119,39 @@ class Trial:
     def segments(self, node: str, *, sent: bool = True, **fields: Any) -> list[Event]:
         """Segments that a node sent, or received. Its trace has to be `packets`."""
         return self.events("transport:segment_sent" if sent else "transport:segment_received", node, **fields)
+
+    def exchange(self, *nodes: str, port: int | None = None) -> list[Event]:
+        """What these nodes sent, in the order of time; of connections only that have the port at one of their ends."""
+        sent = [event for node in nodes for event in self.segments(node)]
+        if port is not None:
+            sent = [each for each in sent if port in (each["data"]["source_port"], each["data"]["destination_port"])]
+        return sorted(sent, key=lambda event: float(event["time"]))
+
+
+def said(event: Event) -> str:
+    """Who sent which flags: `client SYN`. Those of Explicit Congestion Notification (RFC 3168) and PSH are left out:
+    they come with segments of any kind."""
+    flags = [flag for flag in event["data"]["flags"].split(",") if flag not in ("ECE", "CWR", "PSH")]
+    return f"{event['node']} {','.join(flags)}"
+
+
+def seconds(first: Event, last: Event) -> float:
+    """From one event to another."""
+    return float(last["time"] - first["time"]) / 1000
+
+
+def captured(path: str) -> list[bytes]:
+    """The frames of a capture, in their order; `path` is what `await node.start_capture()` returned. It has to have
+    ended."""
+    return [frame.frame for frame in read(path)]
+
+
+def latest(series: Iterable[tuple[float, float]], time: float) -> float:
+    """The last value of a series until then (ms). Raises ValueError where there is none."""
+    until = [value for when, value in series if when <= time]
+    if not until:
+        raise ValueError(f"the series has no value until {time:.3f} ms")
+    return until[-1]
 
 
 def check_event(name: str) -> None:

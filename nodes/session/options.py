@@ -3,6 +3,7 @@
     level         what the stack does                           what is kept and answered, and changes nothing
     SOL_SOCKET    KEEPALIVE LINGER RCVBUF SNDBUF (TCP)          SNDBUF and KEEPALIVE of UDP, BROADCAST of TCP,
                   BROADCAST REUSEADDR (UDP), REUSEPORT (UDP)    REUSEADDR, REUSEPORT, OOBINLINE of TCP
+                  NO_CHECK (UDP)                                NO_CHECK of TCP
     IPPROTO_TCP   NODELAY MAXSEG KEEPIDLE KEEPINTVL KEEPCNT     QUICKACK
                   USER_TIMEOUT CONGESTION
     IPPROTO_IP    TTL TOS, of UDP also MULTICAST_TTL _LOOP      MTU_DISCOVER of TCP, which always discovers it
@@ -198,6 +199,18 @@ def _set_reuse(call: Call, value: Value) -> None:
         call.endpoint.reuse_address = bool(others)
 
 
+def _get_no_check(call: Call) -> int:
+    return int(call.endpoint.no_checksum) if isinstance(call.endpoint, UdpSocket) else call.kept.get(call.key, 0)
+
+
+def _set_no_check(call: Call, value: Value) -> None:
+    """RFC 1122 section 4.1.3.4: a program may send datagrams without a checksum."""
+    if isinstance(call.endpoint, UdpSocket):
+        call.endpoint.no_checksum = number(value) != 0
+    else:
+        keep_flag(call, value)
+
+
 def _get_type(call: Call) -> int:
     return int(socket.SOCK_STREAM if isinstance(call.endpoint, TcpSocket) else socket.SOCK_DGRAM)
 
@@ -228,6 +241,7 @@ _SOCKET: Table = {
     int(socket.SO_RCVBUF): (_get_receive_limit, _set_receive_limit),
     int(socket.SO_BROADCAST): (_get_broadcast, _set_broadcast),
     int(socket.SO_OOBINLINE): (kept(), keep_flag),
+    constant("SO_NO_CHECK", 11): (_get_no_check, _set_no_check),
     int(socket.SO_ERROR): (_get_error, None),
     int(socket.SO_TYPE): (_get_type, None),
     constant("SO_PROTOCOL", 38): (_get_protocol, None),

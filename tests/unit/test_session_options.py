@@ -16,7 +16,7 @@ from nodes.units import MILLISECOND, SECOND
 from nodes.wire.addresses import parse_ip4
 from tests.unit.session_pair import Pair
 
-RECVERR, MTU_DISCOVER = 11, 10
+RECVERR, MTU_DISCOVER, NO_CHECK = 11, 10, 11
 GROUP = "239.1.1.1"
 
 
@@ -390,3 +390,14 @@ def test_options_reach_the_pump(pair, tcp):
     before = pair.touches
     tcp.setsockopt(IPPROTO_TCP, socket.TCP_NODELAY, 1)
     assert pair.touches > before
+
+
+def test_datagrams_without_a_checksum(pair, udp, tcp):
+    assert udp.getsockopt(SOL_SOCKET, NO_CHECK) == 0
+    udp.setsockopt(SOL_SOCKET, NO_CHECK, 1)
+    assert udp.getsockopt(SOL_SOCKET, NO_CHECK) == 1
+    assert udp.endpoint.no_checksum
+    udp.setsockopt(SOL_SOCKET, NO_CHECK, 0)
+    assert not udp.endpoint.no_checksum
+    tcp.setsockopt(SOL_SOCKET, NO_CHECK, 1)  # kept, and TCP makes its checksums all the same
+    assert tcp.getsockopt(SOL_SOCKET, NO_CHECK) == 1

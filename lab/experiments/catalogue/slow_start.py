@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import send, sink
-from lab.experiments.trial import Trial
+from lab.experiments.trial import Trial, latest
 
 TOPOLOGY = """
 name: slow-start
@@ -49,13 +49,8 @@ async def slow_start(trial: Trial) -> None:
     burst = [event for event in trial.segments("a", trigger="data") if event["time"] < begin + ROUND_TRIP / 2]
     trial.equal(FIRST, len(burst), INITIAL, f"a, {begin:.3f} ms")
     windows = trial.series("a", "cwnd")
-    ends = [_at(windows, begin + (trip + 0.5) * ROUND_TRIP) / SEGMENT for trip in range(1, 5)]
+    ends = [latest(windows, begin + (trip + 0.5) * ROUND_TRIP) / SEGMENT for trip in range(1, 5)]
     theory = [INITIAL * 2**trip for trip in range(1, 5)]
     off = max(abs(seen - wanted) / wanted for seen, wanted in zip(ends, theory, strict=True))
     numbers = f"theory {', '.join(map(str, theory))} segments, seen {', '.join(f'{seen:.0f}' for seen in ends)}"
     trial.expect(DOUBLES, off <= 0.1, numbers, f"a, {begin:.3f} ms and 450 ms from there")
-
-
-def _at(series: list[tuple[float, float]], time: float) -> float:
-    """The last value until then."""
-    return [value for when, value in series if when <= time][-1]

@@ -41,7 +41,7 @@ from nodes.transport.tcp.socket import TcpSocket
 from nodes.transport.tcp.states import State, Trigger
 from nodes.transport.tcp.time_wait import TimeWait
 from nodes.transport.tcp.timers import TimerQueue
-from nodes.transport.tcp.tracing import dropped, malformed, received
+from nodes.transport.tcp.tracing import dropped, malformed, received, sent_bare
 from nodes.units import MILLISECOND, SECOND
 from nodes.wire import tcp
 from nodes.wire.addresses import ANY, Ip4, format_endpoint
@@ -159,7 +159,7 @@ class TcpLayer:
             self._end_time_wait(record, Trigger.RESET_RECEIVED, now)
         elif outcome is Trigger.FIN_RECEIVED or (outcome and self.allow_challenge(now)):
             answer = record.acknowledgment(now // MILLISECOND)
-            self.send_bare(record.key, answer, now, ttl=record.ttl, traffic_class=record.traffic_class)
+            self.send_bare(record.key, answer, "ack", now, ttl=record.ttl, traffic_class=record.traffic_class)
 
     def _malformed(self, datagram: Datagram, error: WireError, now: int) -> None:
         reason = f"bad_{error.field.replace(' ', '_')}"
@@ -292,11 +292,15 @@ class TcpLayer:
     def send_reset(self, key: Key, sequence: int, acknowledgment: int, flags: int, now: int) -> None:
         self.counters.out_resets += 1
         segment = tcp.build(key.local, key.remote, key.local_port, key.remote_port, sequence, acknowledgment, flags, 0)
-        self.send_bare(key, segment, now)
+        self.send_bare(key, segment, "reset", now)
 
-    def send_bare(self, key: Key, segment: bytes, now: int, *, ttl: int | None = None, traffic_class: int = 0) -> None:
+    def send_bare(
+        self, key: Key, segment: bytes, trigger: str, now: int, *, ttl: int | None = None, traffic_class: int = 0
+    ) -> None:
         """A segment that no connection stands behind. One that cannot leave is counted, nobody waits for it."""
         self.counters.out_segments += 1
+        if self.trace.packets:
+            self.trace(now, sent_bare(key, segment, trigger))
         try:
             self.ip.send(segment, key.remote, tcp.PROTOCOL, now, source=key.local, ttl=ttl, traffic_class=traffic_class)
         except StackError:

@@ -172,7 +172,7 @@ class Listener:
         )
         self._last_cookie = now
         layer.counters.syn_cookies_sent += 1
-        layer.send_bare(key, answer, now)
+        layer.send_bare(key, answer, "handshake", now)
 
     def _take_cookie(self, segment: Segment, key: Key, now: int) -> bool:
         """Whether an acknowledgment was of a SYN of ours that we forgot. It opens the connection then."""

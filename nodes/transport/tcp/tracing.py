@@ -9,6 +9,7 @@ from nodes.trace.tcp_events import (
     SegmentDropped,
     SegmentLost,
     SegmentReceived,
+    SegmentSent,
 )
 from nodes.transport.tcp.congestion.base import INFINITE
 from nodes.transport.tcp.connection import Connection
@@ -70,6 +71,13 @@ def received(segment: Segment, source: Ip4, destination: Ip4) -> SegmentReceived
         len(segment.payload),
         segment.window,
     )
+
+
+def sent_bare(key: Key, segment: bytes, trigger: str) -> SegmentSent:
+    """Of a segment that no connection stands behind."""
+    _, _, sequence, acknowledgment, _, flags, window, _, _ = tcp.HEADER.unpack_from(segment)
+    local, remote = (key.local, key.local_port), (key.remote, key.remote_port)
+    return SegmentSent(*local, *remote, tcp.flag_text(flags), sequence, acknowledgment, 0, window, trigger)
 
 
 def dropped(key: Key, segment: Segment, reason: str) -> SegmentDropped:
