@@ -12,6 +12,7 @@ import errno
 import inspect
 import ipaddress
 import json
+import os
 import socket
 import threading
 import time
@@ -163,6 +164,7 @@ class ProcessLab:
             raise error_of(answer)
 
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited:
+        await self._may_enter(node)
         line, environment = own_python("lab", "exec", "--lab", self.plan.lab, node, "--", *command)
         return await _ended(line, environment, timeout)
 
@@ -380,6 +382,15 @@ class ProcessLab:
             return (await self._agent(node).ask(method, params, within=within, heard=heard)).result
         except ControlError as error:
             raise agent_error(node, error) from error
+
+    async def _may_enter(self, node: str) -> None:
+        """Raises the error of a node that cannot be entered, which would otherwise look like a command that failed."""
+        try:
+            answer = await self._supervisor.ask("enter", {"node": node, "verb": "exec"}, within=ANSWER)
+        except ControlError as error:
+            raise supervisor_error(self.plan.lab, error) from error
+        for descriptor in answer.fds:
+            os.close(descriptor)
 
     async def _supervise(self, method: str, **params: Any) -> dict[str, Any]:
         try:
