@@ -10,8 +10,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lab.drivers.abilities import WORDS
 from tests.drivers.conftest import Up
 from tests.system.labs import wait_for
