@@ -125,6 +125,9 @@ class Up:
     def pings(self, source: str, target: str) -> bool:
         return self.rig.desk.pings(self.name, source, target)
 
+    def reaches(self, source: str, target: str) -> bool:
+        return self.rig.desk.reaches(self.name, source, target)
+
     def node(self, node: str) -> dict[str, Any]:
         return self.rig.desk.node(self.name, node)
 

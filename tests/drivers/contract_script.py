@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from contract_programs import ask, echo
+
 from lab.api.lab import Lab
 from lab.errors import LabError
 from nodes.units import MILLISECOND
-
-PORT = 99
-
-
-async def echo() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(line.upper())
-        writer.close()
-
-    async with await asyncio.start_server(answer, "0.0.0.0", PORT) as server:
-        await server.serve_forever()
-
-
-async def ask() -> str:
-    reader, writer = await asyncio.open_connection("b", PORT)
-    writer.write(b"hello\n")
-    answer = await reader.readline()
-    writer.close()
-    return answer.decode()
 
 
 async def refused(action: Callable[[], Awaitable[Any]]) -> list[str]:

@@ -29,12 +29,12 @@ def test_what_is_up(up: Up) -> None:
 
 
 def test_nodes_reach_each_other(up: Up) -> None:
-    assert up.pings("a", "b")
-    assert up.pings("b", "a")
+    assert up.reaches("a", "b")
+    assert up.reaches("b", "a")
     hops = up.run("traceroute", "a", "b").out.splitlines()[1:]
     assert [hop.split()[2] for hop in hops] == ["r", "b"]
     if "kernel" not in up.row.cannot:
-        assert up.pings("a", "k")
+        assert up.reaches("a", "k")
 
 
 def test_an_application(up: Up) -> None:
@@ -128,7 +128,7 @@ def test_what_cannot_be_copied(up: Up) -> None:
         with (up.rig.desk.folder / "large").open("wb") as file:
             file.truncate(100 << 20)
         assert up.run("cp", "large", "a:/tmp/large", code=6).err == "error: a:/tmp/large: no space left on device\n"
-        assert up.run("exec", "a", "--", "ls", "/tmp").out == ""
+        assert "large" not in up.run("exec", "a", "--", "ls", "/tmp").out
 
 
 def test_state(up: Up) -> None:
@@ -152,7 +152,7 @@ def test_a_link_goes_down(up: Up) -> None:
     wait_for(lambda: not _is_up(up), 5)
     up.run("link", "far", "up")
     wait_for(lambda: _is_up(up), 5)
-    assert up.pings("a", "b")
+    assert up.reaches("a", "b")
     assert up.run("link", "none", "down", code=2).err.startswith("error: no link 'none' in this lab\n")
 
 
@@ -172,7 +172,7 @@ def test_another_mtu(up: Up) -> None:
 
 def test_impair(up: Up) -> None:
     if up.is_refused("impair", "far", "impair", "far", "delay=30ms"):
-        assert up.pings("a", "b")
+        assert up.reaches("a", "b")
         return
     up.run("impair", "far", "delay=30ms")
     assert up.json("ping", "a", "b", "-c", "3", "-i", "0.1")["rtt_min"] >= 60_000_000
@@ -182,7 +182,7 @@ def test_impair(up: Up) -> None:
     up.run("impair", "far", "loss=100%", "--from", "b")
     assert not up.pings("a", "b")
     up.run("impair", "far", "--clear")
-    assert up.pings("a", "b")
+    assert up.reaches("a", "b")
 
 
 def test_a_node_stops_and_starts(up: Up) -> None:
@@ -229,6 +229,6 @@ def test_a_bridge_stops_and_starts(up: Up) -> None:
     """The switch, whatever it is: a link of its is no way without it."""
     up.run("stop", "s")
     assert not up.pings("a", "b")
-    assert up.pings("r", "b")
+    assert up.reaches("r", "b")
     up.run("start", "s")
     wait_for(lambda: up.pings("a", "b"), 10)

@@ -45,7 +45,7 @@ def test_every_step_fails_in_turn(rig: Rig, tmp_path: Path) -> None:
             for when in ("before", "after"):
                 fails(rig, tmp_path, f"{step}:{number}:{when}")
     name, _ = rig.up(small(rig))  # after all that, the same lab comes up
-    assert rig.desk.pings(name, "a", "b")
+    assert rig.desk.reaches(name, "a", "b")
     rig.desk.run("down", name, code=0)
     rig.assert_nothing_left(name)
 
@@ -102,7 +102,7 @@ def test_up_twice(rig: Rig) -> None:
     name, _ = rig.up(PAIR)
     _, done = rig.up(PAIR, code=3)
     assert done.err.startswith(f"error: lab '{name}' is already up\n")
-    assert rig.desk.pings(name, "a", "b")
+    assert rig.desk.reaches(name, "a", "b")
     rig.desk.run("down", name, code=0)
     rig.assert_nothing_left(name)
 
@@ -113,10 +113,10 @@ def test_two_labs_at_once(rig: Rig) -> None:
     two, _ = rig.up(PAIR, "-two")
     rig.desk.run("link", "--lab", one, "far", "down", code=0)
     rig.desk.run("stop", "--lab", one, "a", code=0)
-    assert rig.desk.pings(two, "a", "b")
+    assert rig.desk.reaches(two, "a", "b")
     assert rig.desk.node(two, "a")["state"] == "running"
     rig.desk.run("down", one, code=0)
-    assert rig.desk.pings(two, "a", "b")
+    assert rig.desk.reaches(two, "a", "b")
     assert rig.containers(one) == []
     rig.desk.run("down", two, code=0)
     rig.assert_nothing_left(two)
@@ -140,7 +140,7 @@ def test_odd_names(rig: Rig, what: str) -> None:
     hosts, text = odd_names(what)
     name, _ = rig.up(text, "-0..x_Y.")
     for first, second in pairwise(hosts):
-        assert rig.desk.pings(name, first, second), (first, second)
+        assert rig.desk.reaches(name, first, second), (first, second)
     for each in hosts[:3]:
         rig.desk.run("stop", "--lab", name, each, code=0)
         rig.desk.run("start", "--lab", name, each, code=0)
