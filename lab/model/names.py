@@ -2,8 +2,8 @@
 
 A node name goes into file names, host names and the command line: letters, digits, `_`, `.`, `-`, at most 63
 characters (a DNS label, RFC 1035 section 2.3.4), and it cannot be mistaken for an address. An interface name is the
-kernel's: 1 to 15 characters (IFNAMSIZ is 16 with the final zero), without `/`, `:` and space, nor `%`, for which the kernel
-puts a number of its own; `:` also separates node and interface in a link.
+kernel's: 1 to 15 characters (IFNAMSIZ is 16 with the final zero), without `/`, `:` and space, nor `%`, for which the
+kernel puts a number of its own; `:` also separates node and interface in a link.
 """
 
 from __future__ import annotations
