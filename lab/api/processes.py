@@ -236,10 +236,7 @@ class ProcessLab:
     def flush(self, node: str | None) -> None:
         client = LabClient(self.plan.lab)
         try:
-            client.flush()
-            for each in self._that_record({name: row.state for name, row in client.nodes().items()}, node):
-                with contextlib.suppress(NodeError), client.agent(each) as agent:  # one that died has flushed nothing
-                    agent.call("flush")
+            client.flush(node)
         finally:
             client.close()
 
