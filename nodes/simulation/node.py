@@ -27,6 +27,7 @@ from nodes.errors import MisuseError
 from nodes.network.barrier import Barrier
 from nodes.session.session import Session
 from nodes.simulation.agenda import Agenda, Alarmed
+from nodes.raw_frames import check_frame, not_taken
 from nodes.simulation.values import FRAME_CHARGE, FRAMES_PER_TURN, PAUSED_OCTETS, NodeRecorder
 from nodes.simulation.wiring import Port
 from nodes.stack import Stack
@@ -53,6 +54,10 @@ class Engine(Protocol):
 
     def carry(self, node: SimulatedNode, frames: list[tuple[int, bytes]]) -> None:
         """Frames that a node put on its wires: they arrive one hop later."""
+        ...
+
+    def send(self, node: SimulatedNode, frames: list[tuple[int, bytes]]) -> None:
+        """What a node has to send: on its wires, or into the lines of its links."""
         ...
 
     def cut(self, node: SimulatedNode, port: int) -> None:
@@ -253,6 +258,16 @@ class SimulatedNode(Alarmed):
             for port, frame in frames:
                 self.recorder.frame(port, frame, now, inbound=False)
         return frames
+
+    def send_frame(self, interface: str | None, frame: bytes) -> None:
+        """Send what somebody else has made. Raises StackError where it is none, or where the link does not take it."""
+        number = check_frame(self.config, interface, frame)
+        if self.paused:
+            raise MisuseError(f"{self.name} stands still", hint="resume it first")
+        port = self.ports[number]
+        if len(frame) > port.limit and port.refuse(frame):
+            raise not_taken(port.name, "EMSGSIZE" if port.up else "ENETDOWN")
+        self._engine.send(self, [(number, frame)])
 
     def _receive(self, port: int, frame: bytes, now: int) -> None:
         """A frame for a node that is off, stands still, captures, or does not hear all."""

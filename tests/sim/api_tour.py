@@ -171,6 +171,11 @@ async def mistakes(lab: Lab) -> dict[str, str]:
         "an endless flap": lambda: wan.flap(down="5s", every="1s"),
         "a small MTU": lambda: wan.set_mtu(10),
         "a capture that does not run": a.stop_capture,
+        "no frame": lambda: a.send_frame(bytes(13)),
+        "a frame of text": lambda: a.send_frame("frame"),  # type: ignore[arg-type]
+        "a frame of no interface": lambda: a.send_frame(bytes(60), interface="eth9"),
+        "a frame of a bridge": lambda: s.send_frame(bytes(60)),
+        "a frame that is too long": lambda: a.send_frame(bytes(1600)),
         "in two groups": lambda: lab.partition(["a"], ["a", "b"]),
         "a switch in a group": lambda: lab.partition(["s"], ["a", "b"]),
         "restarted while it runs": a.restart,
@@ -186,6 +191,7 @@ async def mistakes(lab: Lab) -> dict[str, str]:
         "a connection while it is off": lambda: b.connect("a", 99),
         "a ping while it is off": lambda: b.ping("a"),
         "its state while it is off": b.state,
+        "a frame while it is off": lambda: b.send_frame(bytes(60)),
     }
     found |= {name: await raised(call) for name, call in tried.items()}
     await b.restart()
@@ -210,6 +216,10 @@ MISTAKES = {
     **dict.fromkeys(("an endless flap", "a small MTU"), "UserInputError"),
     "a capture that does not run": "StateError",
     **dict.fromkeys(("in two groups", "a switch in a group"), "UserInputError"),
+    **dict.fromkeys(("no frame", "a frame of text"), "UserInputError"),
+    "a frame of no interface": "UserInputError",
+    "a frame of a bridge": "NodeError",
+    "a frame that is too long": "NodeError",
     "restarted while it runs": "StateError",
     "resumed while it runs": "nothing",
     "killed while it is off": "StateError",
@@ -219,6 +229,7 @@ MISTAKES = {
     "a connection while it is off": "NodeError",
     "a ping while it is off": "NodeError",
     "its state while it is off": "NodeError",
+    "a frame while it is off": "NodeError",
 }
 
 
