@@ -58,6 +58,13 @@ class Node:
         """All of them, without prefix lengths."""
         return [text.partition("/")[0] for text in self._backend.plan.addresses_of(self.name)]
 
+    @property
+    def mac(self) -> str:
+        """Of its first interface. Raises UserInputError for a node without any."""
+        if not self._config.interfaces:
+            raise UserInputError(f"{self.name} has no interface: no link leads to it")
+        return self._config.interfaces[0].mac
+
     async def run(
         self, function: Callable[Parameters, Awaitable[Result]], *args: Parameters.args, **keywords: Parameters.kwargs
     ) -> Result:

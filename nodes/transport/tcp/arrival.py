@@ -212,10 +212,11 @@ def _correct(c: Connection, a: Arrival, now: int) -> None:
 
 
 def _check_reset(c: Connection, a: Arrival, now: int) -> bool:
-    """Second: check the RST bit. Only the exact number resets (RFC 5961 section 3.2)."""
+    """Second: check the RST bit. Only the exact number resets (RFC 5961 section 3.2), unless a setting asks for the
+    rule of RFC 793, by which the window that was checked before is enough."""
     if not a.flags & tcp.RST:
         return True
-    if a.sequence != c.rcv_nxt:
+    if a.sequence != c.rcv_nxt and c.layer.settings.exact_resets:
         _drop(c, a, "inexact_reset", now)
         c.challenge(now)
     else:

@@ -76,7 +76,7 @@ class TcpLayer:
         self.settings = settings
         self.counters = TcpCounters()
         self.ports = PortSpace(random)
-        self.sequences = SequenceGenerator(random.randbytes(SECRET_OCTETS))
+        self.sequences = SequenceGenerator(random.randbytes(SECRET_OCTETS), hashed=settings.random_isn)
         self.cookies = SynCookies(random.randbytes(SECRET_OCTETS))
         self.now = 0
         """The time of the last input."""
