@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab.errors import UserInputError
 from lab.experiments.catalogue.arp_exchange import arp_exchange
+from lab.experiments.catalogue.blind_reset import blind_reset
 from lab.experiments.catalogue.broadcast import broadcast
 from lab.experiments.catalogue.broadcast_storm import broadcast_storm
 from lab.experiments.catalogue.close_wait import close_wait
@@ -16,6 +17,7 @@ from lab.experiments.catalogue.fast_retransmit import fast_retransmit
 from lab.experiments.catalogue.fin_wait_timers import fin_wait_timers
 from lab.experiments.catalogue.four_way_close import four_way_close
 from lab.experiments.catalogue.fragmentation import fragmentation
+from lab.experiments.catalogue.guessed_number import guessed_number
 from lab.experiments.catalogue.half_close import half_close
 from lab.experiments.catalogue.handshake import handshake
 from lab.experiments.catalogue.headers import headers
@@ -25,6 +27,7 @@ from lab.experiments.catalogue.late_data import late_data
 from lab.experiments.catalogue.loss_response import loss_response
 from lab.experiments.catalogue.lost_syn import lost_syn
 from lab.experiments.catalogue.mathis import mathis
+from lab.experiments.catalogue.old_duplicate import old_duplicate
 from lab.experiments.catalogue.old_segment import old_segment
 from lab.experiments.catalogue.path_mtu_discovery import path_mtu_discovery
 from lab.experiments.catalogue.port_exhaustion import port_exhaustion
@@ -82,6 +85,9 @@ CATALOGUE: dict[str, Experiment] = {
         refused_port,
         syn_flood,
         initial_sequence_number,
+        guessed_number,
+        old_duplicate,
+        blind_reset,
         four_way_close,
         half_close,
         simultaneous_close,
