@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -140,7 +139,7 @@ class SimulatedNode(Alarmed):
             raise MisuseError(f"{self.name} runs already")
         now = self._engine.now
         self.trace(now, NodeStarted(self.config.kind, trigger))
-        device = build_device(self.config, Random(self._seed()), self.trace, now)
+        device = build_device(self.config, Random(self.config.at_start(self._started).seed), self.trace, now)
         self._started += 1
         self.device = device
         self._open_capture()
@@ -374,12 +373,6 @@ class SimulatedNode(Alarmed):
     def _open_capture(self) -> None:
         if self.config.capture and not self.recorder.capturing:
             self.recorder.start_capture()
-
-    def _seed(self) -> int:
-        if not self._started:
-            return self.config.seed
-        text = f"{self.config.seed}/start {self._started}"
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def simulated(config: NodeConfig) -> NodeConfig:
