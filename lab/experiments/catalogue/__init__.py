@@ -47,6 +47,8 @@ from lab.experiments.catalogue.time_wait import time_wait
 from lab.experiments.catalogue.udp_checksum import udp_checksum
 from lab.experiments.catalogue.unreliable_udp import unreliable_udp
 from lab.experiments.catalogue.window_limit import window_limit
+from lab.experiments.catalogue.stop_and_wait_or_window import stop_and_wait_or_window
+from lab.experiments.catalogue.reordering import reordering
 from lab.experiments.experiment import Experiment
 from lab.model.errors import did_you_mean
 
@@ -69,12 +71,14 @@ CATALOGUE: dict[str, Experiment] = {
         dynamic_ports,
         broadcast,
         headers,
+        stop_and_wait_or_window,
         window_limit,
         slow_reader,
         silly_window,
         congestion_collapse,
         slow_start,
         fast_retransmit,
+        reordering,
         loss_response,
         cubic_curve,
         fairness,
