@@ -1,4 +1,4 @@
-"""Frames that somebody else has made, sent as they are by an interface of a node: what an attacker's packet socket does.
+"""Frames that somebody else has made, sent as they are by an interface of a node, as an attacker's packet socket does.
 
 They go the way of the stack's own frames: into captures, past a partition, through the link's impairments. The stack
 knows nothing of them, and the interface's own address need not be their source.

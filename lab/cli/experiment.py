@@ -194,6 +194,8 @@ def _print(breaks: Sequence[str], verdict: Verdict) -> None:
     print(_folded("        ", verdict.numbers))
     if verdict.where and not has_to_fail:
         print(_folded("        ", f"in the trace of {verdict.where}"))
+    if verdict.picture:
+        print(verdict.picture)
 
 
 def _word(verdict: Verdict | None) -> str:

@@ -70,6 +70,7 @@ class Result:
                     "has_to_fail": verdict.claim in self.broken,
                     "numbers": verdict.numbers,
                     "where": verdict.where or None,
+                    "picture": verdict.picture or None,
                 }
                 for verdict in self.verdicts
             ],

@@ -46,9 +46,10 @@ class Trial:
 
     # Saying
 
-    def expect(self, claim: str, passed: bool, numbers: str, where: str = "") -> bool:
-        """Whether the claim held, with the numbers. Returns `passed`."""
-        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where)
+    def expect(self, claim: str, passed: bool, numbers: str, where: str = "", picture: str = "") -> bool:
+        """Whether the claim held, with the numbers, and perhaps a picture (`lab.experiments.chart`). Returns
+        `passed`."""
+        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where, picture)
         self.verdicts.append(verdict)
         self._report(verdict)
         return verdict.passed

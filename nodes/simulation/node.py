@@ -24,9 +24,9 @@ from nodes.contract import NodeConfig
 from nodes.device import Device, build_device
 from nodes.errors import MisuseError
 from nodes.network.barrier import Barrier
+from nodes.raw_frames import check_frame, not_taken
 from nodes.session.session import Session
 from nodes.simulation.agenda import Agenda, Alarmed
-from nodes.raw_frames import check_frame, not_taken
 from nodes.simulation.values import FRAME_CHARGE, FRAMES_PER_TURN, PAUSED_OCTETS, NodeRecorder
 from nodes.simulation.wiring import Port
 from nodes.stack import Stack

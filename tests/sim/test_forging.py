@@ -1,5 +1,5 @@
-"""Frames that a script has made: they arrive as they are, on every kind of node of ours, and past what other frames have
-to pass."""
+"""Frames that a script has made: they arrive as they are, from every kind of node of ours, and pass what other frames
+have to pass."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from lab import Lab
 from lab.errors import NodeError, UserInputError
 from lab.experiments.forging import forged_segment
+from lab.experiments.programs import echo
 from lab.experiments.trial import captured
 
 TOPOLOGY = """\
@@ -121,5 +122,24 @@ def test_a_partition_cuts_it(tmp_path: Path) -> None:
         await a.send_frame(forged_segment(a, (c.address, 7), b, 80, "ACK", 5))
         await lab.sleep(0.1)
         assert len(received(lab, "b")) == 1
+
+    run(main, tmp_path)
+
+
+def test_windows_are_octets_at_both_ends(tmp_path: Path) -> None:
+    """Of a segment that is received as of one that is sent, whatever the scale."""
+
+    async def main(lab: Lab) -> None:
+        a, b = lab.node("a"), lab.node("b")
+        b.start(echo, 7)
+        await lab.sleep(0.1)
+        reader, writer = await a.connect(b, 7)
+        writer.write(bytes(200_000))
+        await reader.readexactly(200_000)
+        sent = [(e["data"]["acknowledgment"], e["data"]["window"]) for e in lab.events("b", "transport:segment_sent")]
+        windows = [(segment["acknowledgment"], segment["window"]) for segment in received(lab, "a")]
+        assert windows == sent[: len(windows)]
+        assert max(window for _, window in windows) > 65_535, "scaled"
+        writer.close()
 
     run(main, tmp_path)

@@ -15,6 +15,7 @@ from lab.experiments.catalogue.encapsulation import encapsulation
 from lab.experiments.catalogue.fairness import fairness
 from lab.experiments.catalogue.fast_retransmit import fast_retransmit
 from lab.experiments.catalogue.fin_wait_timers import fin_wait_timers
+from lab.experiments.catalogue.flow_or_congestion import flow_or_congestion
 from lab.experiments.catalogue.four_way_close import four_way_close
 from lab.experiments.catalogue.fragmentation import fragmentation
 from lab.experiments.catalogue.guessed_number import guessed_number
@@ -33,6 +34,7 @@ from lab.experiments.catalogue.path_mtu_discovery import path_mtu_discovery
 from lab.experiments.catalogue.port_exhaustion import port_exhaustion
 from lab.experiments.catalogue.rarp_exchange import rarp_exchange
 from lab.experiments.catalogue.refused_port import refused_port
+from lab.experiments.catalogue.reordering import reordering
 from lab.experiments.catalogue.rerouting import rerouting
 from lab.experiments.catalogue.same_port import same_port
 from lab.experiments.catalogue.silly_window import silly_window
@@ -40,6 +42,7 @@ from lab.experiments.catalogue.simultaneous_close import simultaneous_close
 from lab.experiments.catalogue.simultaneous_open import simultaneous_open
 from lab.experiments.catalogue.slow_reader import slow_reader
 from lab.experiments.catalogue.slow_start import slow_start
+from lab.experiments.catalogue.stop_and_wait_or_window import stop_and_wait_or_window
 from lab.experiments.catalogue.switch_learns import switch_learns
 from lab.experiments.catalogue.syn_flood import syn_flood
 from lab.experiments.catalogue.time_to_live import time_to_live
@@ -47,8 +50,6 @@ from lab.experiments.catalogue.time_wait import time_wait
 from lab.experiments.catalogue.udp_checksum import udp_checksum
 from lab.experiments.catalogue.unreliable_udp import unreliable_udp
 from lab.experiments.catalogue.window_limit import window_limit
-from lab.experiments.catalogue.stop_and_wait_or_window import stop_and_wait_or_window
-from lab.experiments.catalogue.reordering import reordering
 from lab.experiments.experiment import Experiment
 from lab.model.errors import did_you_mean
 
@@ -75,6 +76,7 @@ CATALOGUE: dict[str, Experiment] = {
         window_limit,
         slow_reader,
         silly_window,
+        flow_or_congestion,
         congestion_collapse,
         slow_start,
         fast_retransmit,

@@ -1,10 +1,10 @@
 """Segments that arrive in another order are not lost, and whoever takes them for lost sends in vain.
 
 Each segment that overtakes another one causes a duplicate acknowledgment. TCP waits for the third of them before it
-concludes that the first is lost, so that it may be overtaken by two without harm (RFC 5681, 3.2; RFC 6675, 5); by three,
-and it is sent again, and the window is reduced, for nothing. RACK (RFC 8985) goes by time instead: a quarter of a round
-trip at first, and when the receiver tells that something came twice (DSACK, RFC 2883) another quarter. So it is wrong
-once or twice, and then has learned how much the path reorders.
+concludes that the first is lost, so that it may be overtaken by two without harm (RFC 5681, 3.2; RFC 6675, 5); by
+three, and it is sent again, and the window is reduced, for nothing. RACK (RFC 8985) goes by time instead: a quarter of
+a round trip at first, and when the receiver tells that something came twice (DSACK, RFC 2883) another quarter. So it is
+wrong once or twice, and then has learned how much the path reorders.
 """
 
 from __future__ import annotations

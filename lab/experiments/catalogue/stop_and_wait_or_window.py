@@ -42,7 +42,7 @@ ALONE = "stop and wait: never more than one segment is on the way"
     parameters={"rate": "100mbit", "window": 30 * SEGMENT, "segments": 60},
     variations={
         "thin-link": Variation(
-            "The link carries less than the window allows: then the window is not the limit, and stop and wait still is.",
+            "The link carries less than the window allows: then the link is the limit, and of stop and wait it is not.",
             {"rate": "4mbit"},
             breaks=(MANY, RATIO),
         ),

@@ -104,9 +104,10 @@ class TcpLayer:
         except WireError as error:
             self._malformed(datagram, error, now)
             return True
-        if self.trace.packets:
-            self.trace(now, received(segment, remote, local))
         found = self._connections.get((local, segment.destination_port, remote, segment.source_port))
+        if self.trace.packets:
+            shift = 0 if segment.flags & tcp.SYN or not isinstance(found, Connection) else found.snd_shift
+            self.trace(now, received(segment, remote, local, shift))
         if type(found) is Connection:
             arrival.receive(found, segment, header.traffic_class & 3 == CONGESTION_EXPERIENCED, now)
         else:
