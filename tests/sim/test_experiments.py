@@ -160,7 +160,11 @@ def test_compare_puts_numbers_beside_each_other(tmp_path: Path) -> None:
         (("run", "time-wait", "--set", "msl"), "--set msl", "NAME=VALUE expected"),
         (("run", "time-wait", "--set", "msl=-1"), "msl", ""),
         (("run", "same-port", "--junit", "/nowhere/at/all.xml"), "/nowhere/at/all.xml: No such file", "writable"),
-        (("compare", "same-port", "--drivers", "sim,dos"), "there is no driver 'dos'", "there are netns, docker, mininet, sim"),
+        (
+            ("compare", "same-port", "--drivers", "sim,dos"),
+            "there is no driver 'dos'",
+            "there are netns, docker, mininet, sim",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

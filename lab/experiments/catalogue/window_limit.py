@@ -7,6 +7,8 @@ fast the link is: after W octets the sender has to wait until the first of them 
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import send, sink
 from lab.experiments.trial import Trial
@@ -42,7 +44,8 @@ async def window_limit(trial: Trial) -> None:
     lab.node("b").start(sink, 80)
     await lab.sleep(1)
     seconds = await lab.node("a").run(send, "b", 80, trial["octets"])
-    theory = trial["buffer"] / (2 * trial["delay"] / 1000)
+    trip = fmean(value for _, value in trial.series("a", "srtt")) / 1e9  # as the sender measured it
+    theory = trial["buffer"] / trip
     trial.close(RATE, trial["octets"] / seconds, theory, within=0.15, unit="octets/s")
     most = max(value for _, value in trial.series("a", "in_flight"))
     trial.at_most("never more than the window is on the way", most, trial["buffer"], "octets")
