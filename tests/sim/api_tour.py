@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lab import Lab
+from lab.api.nodes import Node
+from lab.experiments.forging import forged_segment
 
 TOPOLOGY = """\
 name: tour
@@ -280,6 +282,11 @@ PROGRAMS = {
 }
 
 
+async def segments_of(node: Node) -> int:
+    """How many TCP segments have come."""
+    return int((await node.state())["tcp"]["counters"]["in_segments"])
+
+
 async def network(lab: Lab) -> dict[str, Any]:
     a, b, wan = lab.node("a"), lab.node("b"), lab.link("s-a")
     found: dict[str, Any] = {"round trip": 20e6 < (await a.ping(b, count=2))["rtt_min"] < 60e6}
@@ -297,6 +304,11 @@ async def network(lab: Lab) -> dict[str, Any]:
     found["just now"] = [event["data"]["new"] for event in lab.events("wan", "link:carrier_*", since=begin)]
     found["never"] = await raised(lambda: lab.wait_until("link:address_conflict", timeout="200ms"))
 
+    heard = await segments_of(b)
+    await a.send_frame(forged_segment(a, (a.address, 5), b, 99, "ACK", 1))
+    await lab.sleep(1)
+    found["forged"] = await segments_of(b) - heard
+
     await lab.partition(["a"], [b])
     found["parted"] = (await a.ping(b, count=1))["received"]
     await lab.heal()
@@ -313,6 +325,7 @@ NETWORK = {
     "seen": ("wan", "down", True),
     "just now": ["down", "up"],
     "never": "TimeoutError",
+    "forged": 1,
     "parted": 0,
     "healed": True,
     "told": 4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_what_each_has(name: str) -> None:
     for variation in each.variations.values():
         assert variation.breaks
         assert set(variation.parameters) <= set(each.parameters)
+
+
+def test_the_document_has_each() -> None:
+    """The table of claims in docs/experiments.md names every experiment, and no other."""
+    text = (ROOT / "docs/experiments.md").read_text()
+    table = text[text.index("| claim of a course |") :]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`([a-z-]+)`", row.split("|")[2])]
+    assert sorted(named) == sorted(CATALOGUE)
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
