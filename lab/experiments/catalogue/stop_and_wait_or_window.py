@@ -8,7 +8,7 @@ is nothing but a window of one segment, and so it is done here: by the receiver'
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import median
 
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import send, sink
@@ -71,7 +71,7 @@ async def stop_and_wait_or_window(trial: Trial) -> None:
 
 def _round_trip(trial: Trial, node: str) -> float:
     """As the sender measured it, in seconds."""
-    return fmean(value for _, value in trial.series(node, "srtt")) / 1e9
+    return median(value for _, value in trial.series(node, "srtt")) / 1e9
 
 
 def _most_on_the_way(trial: Trial, node: str) -> int:

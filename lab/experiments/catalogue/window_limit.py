@@ -7,7 +7,7 @@ fast the link is: after W octets the sender has to wait until the first of them 
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import median
 
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import send, sink
@@ -43,8 +43,9 @@ async def window_limit(trial: Trial) -> None:
     lab = trial.lab
     lab.node("b").start(sink, 80)
     await lab.sleep(1)
+    await lab.node("a").ping("b", count=1)
     seconds = await lab.node("a").run(send, "b", 80, trial["octets"])
-    trip = fmean(value for _, value in trial.series("a", "srtt")) / 1e9  # as the sender measured it
+    trip = median(value for _, value in trial.series("a", "srtt")) / 1e9  # as the sender measured it
     theory = trial["buffer"] / trip
     trial.close(RATE, trial["octets"] / seconds, theory, within=0.15, unit="octets/s")
     most = max(value for _, value in trial.series("a", "in_flight"))
