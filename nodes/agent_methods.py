@@ -53,6 +53,8 @@ class Served(Protocol):
 
     def stop_capture(self) -> dict[str, object]: ...
 
+    def send_frame(self, interface: str | None, frame: bytes, now: int) -> None: ...
+
     def end(self, reason: str) -> None: ...
 
 
@@ -83,6 +85,7 @@ class AgentMethods:
             "programs": self._describe_programs,
             "program_cancel": self._cancel_program,
             "barrier": self._block,
+            "send_frame": self._send_frame,
             "follow": self._follow,
             "flush": self._flush,
             "capture_start": self._capture_start,
@@ -242,6 +245,12 @@ class AgentMethods:
             raise MisuseError("this node's stack is the kernel's: nothing stands between it and its links")
         self._agent.barrier.block(params["addresses"], monotonic_ns())
         request.result(self._agent.barrier.snapshot())
+
+    def _send_frame(self, request: Request, params: Parameters) -> None:
+        """Send a frame as it is, as a program with a packet socket would."""
+        frame = base64.b64decode(params["frame"], validate=True)
+        self._agent.send_frame(params.get("interface"), frame, monotonic_ns())
+        request.result({"octets": len(frame)})
 
     def _follow(self, request: Request, _: Parameters) -> None:
         """Every event from now on, until the client cancels."""

@@ -7,7 +7,8 @@ as JSON. Addresses are text (`10.0.0.1/24`, `02:5a:00:00:00:01`); an agent parse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Literal
 
 from nodes import json_values
@@ -132,6 +133,14 @@ class NodeConfig:
     capture: bool = False
     container: ContainerConfig | None = None
     version: int = PROTOCOL_VERSION
+
+    def at_start(self, number: int) -> NodeConfig:
+        """As it is for the n-th start of the node, the first being 0. One that comes back draws other random numbers
+        than before: those that others have seen must not tell them what follows (RFC 6528 section 3)."""
+        if not number:
+            return self
+        text = f"{self.seed}/start {number}"
+        return replace(self, seed=int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big"))
 
     @property
     def is_bridge(self) -> bool:

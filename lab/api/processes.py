@@ -7,6 +7,7 @@ ending a lab, and reading what it recorded, are the command line's own blocking 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import errno
 import inspect
@@ -212,6 +213,10 @@ class ProcessLab:
         self._blocked[node] = list(addresses)
         if (await self._status())[node] in _ON:
             await self._ask(node, "barrier", {"addresses": list(addresses)})
+
+    async def send_frame(self, node: str, frame: bytes, interface: str | None) -> None:
+        encoded = base64.b64encode(frame).decode("ascii")
+        await self._ask(node, "send_frame", {"interface": interface, "frame": encoded})
 
     async def capture(self, node: str, *, start: bool) -> dict[str, Any]:
         return await self._ask(node, "capture_start" if start else "capture_stop")

@@ -64,10 +64,6 @@ class Experiment:
     only_virtual: str = ""
     """Why it makes sense in virtual time only; empty where it does elsewhere, too."""
 
-    def drivers(self) -> tuple[str, ...]:
-        """Those it passes on."""
-        return ("sim",) if self.only_virtual else ("sim", "netns")
-
     def with_parameters(self, variation: str | None, changes: Mapping[str, str]) -> dict[str, Parameter]:
         """All parameters, of which some are a variation's, and some a person's: texts. Raises UserInputError."""
         values = dict(self.parameters)

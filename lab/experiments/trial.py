@@ -10,10 +10,11 @@ and not a thing that did not happen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from lab.api.lab import Lab
+from lab.engine.event_names import check_pattern
 from lab.errors import UserInputError
 from lab.experiments.experiment import Parameter
 from lab.experiments.verdict import Verdict
@@ -46,9 +47,10 @@ class Trial:
 
     # Saying
 
-    def expect(self, claim: str, passed: bool, numbers: str, where: str = "") -> bool:
-        """Whether the claim held, with the numbers. Returns `passed`."""
-        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where)
+    def expect(self, claim: str, passed: bool, numbers: str, where: str = "", picture: str = "") -> bool:
+        """Whether the claim held, with the numbers, and perhaps a picture (`lab.experiments.chart`). Returns
+        `passed`."""
+        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where, picture)
         self.verdicts.append(verdict)
         self._report(verdict)
         return verdict.passed
@@ -76,16 +78,16 @@ class Trial:
 
     def events(self, name: str, node: str | None = None, **fields: Any) -> list[Event]:
         """Events of a name (`*` in it for many) and of these fields, in the order of time; times are ms since the lab
-        was up. Raises UserInputError for a name that no event has."""
-        check_event(name)
+        was up. Raises UserInputError for a name that no event has, and for a field that none of them has."""
+        check_event(name, fields)
         if node is not None:
             self.lab.node(node)
         return self.lab.events(node, name, **fields)
 
     def in_order(self, claim: str, node: str, steps: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
         """Whether these happened in a node, in this order, whatever was between them: (name, fields)."""
-        for name, _ in steps:
-            check_event(name)
+        for name, fields in steps:
+            check_event(name, fields)
         happened = iter(self.lab.events(node))
         found: list[Event] = []
         for name, fields in steps:
@@ -154,10 +156,11 @@ def latest(series: Iterable[tuple[float, float]], time: float) -> float:
     return until[-1]
 
 
-def check_event(name: str) -> None:
-    """Raises UserInputError for a name that no event has."""
+def check_event(name: str, fields: Collection[str] = ()) -> None:
+    """Raises UserInputError for a name that no event has, and for a field that none of them has."""
     if "*" not in name and name not in EVENTS:
         raise UserInputError(f"there is no event {name!r}", hint=did_you_mean(name, sorted(EVENTS)))
+    check_pattern(name, fields)
 
 
 def jain(shares: Iterable[float]) -> float:

@@ -172,6 +172,8 @@ def _bound(words: str, name: str) -> Callable[[ErrorDetails], tuple[str, str]]:
 def _length(details: ErrorDetails) -> tuple[str, str]:
     if _field(details) == "nodes":
         return "a topology needs at least one node", "nodes: {a: host, b: host}"
+    if _field(details) != "ends":
+        return f"{_field(details)!r} is empty", ""
     return f"a link has two ends, {_context(details)['actual_length']} given", "write A -- B, or [A, B]"
 
 

@@ -5,6 +5,7 @@ What is not caught by an experiment is not shown by it either.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,20 @@ import pytest
 
 from lab.experiments.catalogue import find
 from lab.experiments.runner import Asked, run_experiment
+from nodes.contract import NodeConfig
 from nodes.datalink.arp import ArpCache
 from nodes.datalink.rarp import RarpServer
 from nodes.datalink.switch import LearningSwitch
 from nodes.network.forwarding import Forwarder
 from nodes.network.path_mtu import PathMtuCache
 from nodes.network.reassembly import Reassembler
-from nodes.transport.tcp import closing, expiry, layer, strays
+from nodes.transport.tcp import closing, expiry, layer, output, strays
 from nodes.transport.tcp.congestion.cubic import Cubic
 from nodes.transport.tcp.congestion.registry import ALGORITHMS
 from nodes.transport.tcp.congestion.window import WindowControl
 from nodes.transport.tcp.isn import SequenceGenerator
 from nodes.transport.tcp.listener import Listener
+from nodes.transport.tcp.rack import Rack
 from nodes.transport.tcp.receive_window import ReceiveWindow
 from nodes.transport.tcp.rtt import RttEstimator
 from nodes.transport.tcp.sack_threshold import SackThreshold
@@ -108,6 +111,36 @@ def udp_checksum_is_ignored(patch: Patch) -> None:
 
 def timeout_does_not_double(patch: Patch) -> None:
     patch.setattr(RttEstimator, "back_off", lambda _: None)
+
+
+def any_number_in_the_window_resets(patch: Patch) -> None:
+    made: Any = layer.TcpLayer.__init__
+
+    def lenient(self: layer.TcpLayer, *arguments: Any) -> None:
+        made(self, *arguments[:-1], dataclasses.replace(arguments[-1], exact_resets=False))
+
+    patch.setattr(layer.TcpLayer, "__init__", lenient)
+
+
+def nodes_come_back_with_the_same_secret(patch: Patch) -> None:
+    patch.setattr(NodeConfig, "at_start", lambda self, _: self)
+
+
+def reno_has_no_window(patch: Patch) -> None:
+    patch.setitem(ALGORITHMS, "reno", ALGORITHMS["none"])
+
+
+def windows_do_not_count(patch: Patch) -> None:
+    edge = ReceiveWindow.offer
+    patch.setattr(ReceiveWindow, "offer", lambda self: max(edge(self), 0xFFFF if not self.shift else 0))
+
+
+def rack_does_not_learn(patch: Patch) -> None:
+    patch.setattr(Rack, "dsack", lambda *_: None)
+
+
+def urgent_data_is_not_marked(patch: Patch) -> None:
+    patch.setattr(output, "_urgent_mark", lambda _c, _sequence, flags: (flags, 0))
 
 
 def nobody_refuses(patch: Patch) -> None:
@@ -232,6 +265,14 @@ MUTATIONS: list[tuple[Mutation, str]] = [
     (routers_end_packets_in_silence, "time-to-live"),
     (windows_are_not_probed, "slow-reader"),
     (each_free_octet_is_announced, "silly-window"),
+    (any_number_in_the_window_resets, "blind-reset"),
+    (isn_is_only_a_clock, "guessed-number"),
+    (nodes_come_back_with_the_same_secret, "old-duplicate"),
+    (second_duplicate_is_enough, "reordering"),
+    (rack_does_not_learn, "reordering"),
+    (urgent_data_is_not_marked, "headers"),
+    (windows_do_not_count, "stop-and-wait-or-window"),
+    (reno_has_no_window, "flow-or-congestion"),
 ]
 
 
