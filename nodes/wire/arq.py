@@ -35,6 +35,8 @@ from nodes.wire.ethernet import HEADER_LENGTH as ETHERNET_LENGTH
 
 ETHERTYPE_ARQ = 0x88B5
 HEADER = Struct("!6s6sHBBHHHH")
+FIELDS = Struct("!BBHHHH")
+"""What follows the Ethernet header, as far as the payload."""
 TRAILER = Struct("!I")
 OVERHEAD = HEADER.size - ETHERNET_LENGTH + TRAILER.size
 """Octets by which a frame grows: 14."""

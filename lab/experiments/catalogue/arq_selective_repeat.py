@@ -77,7 +77,7 @@ async def arq_selective_repeat(trial: Trial) -> None:
     narrow = await carry(trial, "c", "d", count)
     trial.close(ALONE, clean.use(RATE), 1, within=0.05)
     trial.close(LOSSY, lossy.use(RATE), 1 - lossy.errors, within=0.06)
-    trial.close(NARROW_ALONE, narrow.use(RATE), NARROW / (1 + 2 * RATIO), within=0.05)
+    trial.close(NARROW_ALONE, narrow.use(RATE), NARROW / (1 + 2 * RATIO), within=0.08)
     in_order(trial, ONCE, count, clean, lossy, narrow)
     await trial.lab.link("e--f").impair(from_="f", loss="40%")
     in_order(trial, SAFE, count, await carry(trial, "e", "f", count, loss="5%"))

@@ -21,12 +21,12 @@ name: arq-stop-and-wait
 defaults: {address_check: none}
 nodes: {a: host, b: host}
 links:
-  - {ends: [a, b], arq: $arq, impair: {delay: 19ms, from: {a: {rate: 1mbit}}}}
+  - {ends: [a, b], arq: $arq, impair: {delay: 38ms, from: {a: {rate: 500kbit}}}}
 """
 
-RATE = 1_000_000
+RATE = 500_000
 RATIO = 2.375
-"""a: 19 ms on the way, 8 ms on the wire."""
+"""a: 38 ms on the way, 16 ms on the wire."""
 ALONE = "without losses, U = 1 / (1 + 2a)"
 LOSSY = "with losses, U = (1 - p) / (1 + 2a)"
 ONCE = "every datagram arrives, once and in order"
@@ -37,7 +37,7 @@ ONCE = "every datagram arrives, once and in order"
     claim="Stop-and-wait uses a link for one part of 1 + 2a, and less the more frames are lost.",
     look_at="the share of the time in which the link carries something new, beside the formula",
     topology=TOPOLOGY,
-    parameters={"arq": "{kind: stop-and-wait, timeout: 42ms}", "count": 150, "loss": 5.0, "corrupt": 5.0},
+    parameters={"arq": "{kind: stop-and-wait, timeout: 84ms}", "count": 120, "loss": 5.0, "corrupt": 5.0},
     variations={
         "no-arq": Variation(
             "Without ARQ the link is always in use, and what it loses is lost.",
@@ -46,7 +46,7 @@ ONCE = "every datagram arrives, once and in order"
         ),
         "long-timer": Variation(
             "The timer waits for ten round trips: lost frames cost more than the formula says.",
-            {"arq": "{kind: stop-and-wait, timeout: 400ms, reject: false}"},
+            {"arq": "{kind: stop-and-wait, timeout: 800ms, reject: false}"},
             breaks=(LOSSY,),
         ),
     },
