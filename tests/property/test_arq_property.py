@@ -4,13 +4,19 @@ once and in order. And on octets that nobody meant: nothing is raised, and nothi
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nodes.contract import ArqConfig, InterfaceConfig, NodeConfig
 from nodes.datalink.arq.settings import ArqSettings
+from nodes.stack import Stack
+from nodes.trace.events import FrameReceived, ListTracer
 from nodes.units import MILLISECOND
 from nodes.wire import arq
+from nodes.wire.addresses import BROADCAST_MAC
+from nodes.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_RARP, HEADER_LENGTH
 from tests.unit.arq_world import GO_BACK_N, INNER, SELECTIVE_REPEAT, STOP_AND_WAIT, TIMEOUT, A, B, End, Pair
 
 KEPT, LOST, TWICE, DAMAGED = range(4)
@@ -109,3 +115,48 @@ def test_nothing_that_comes_raises(chosen: ArqSettings, script: list[tuple[str, 
         assert sender["unacknowledged"] <= chosen.window
         assert sender["queued"] <= 10 + chosen.window
         assert receiver["held"] + receiver["pending"] <= chosen.buffer
+
+
+CONFIG = NodeConfig(
+    "fuzz",
+    "a",
+    "router",
+    interfaces=(
+        InterfaceConfig(
+            "eth0",
+            "02:00:00:00:00:01",
+            ("10.0.0.1/24",),
+            arq=ArqConfig("selective-repeat", 3, 4, TIMEOUT, 3, 10, 8, processing=MILLISECOND),
+        ),
+    ),
+)
+inside = st.one_of(st.binary(max_size=80), st.builds(bytes.__add__, st.just(bytes.fromhex("45000020")), st.binary()))
+carried = st.builds(
+    arq.ArqFrame,
+    st.sampled_from((A, BROADCAST_MAC)),
+    st.just(B),
+    st.just(arq.DATA),
+    st.just(0),
+    st.integers(0, 7),
+    st.integers(0, 7),
+    st.sampled_from((ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_RARP, arq.ETHERTYPE_ARQ, 0x86DD, 3)),
+    inside,
+)
+
+
+@given(st.lists(st.one_of(st.binary(max_size=80), frames.map(arq.build), carried.map(arq.build)), max_size=20))
+def test_nothing_that_comes_raises_in_a_stack(received: list[bytes]) -> None:
+    """Inside the frames, too: what ARQ hands up is as little to be trusted as what a plain link brings."""
+    tracer = ListTracer()
+    stack = Stack.from_config(CONFIG, Random(1), tracer, 0)
+    now = 0
+    begin = arq.build(arq.ArqFrame(A, B, arq.SET_MODE))
+    for frame in (begin, *received):
+        stack.receive(0, frame, now)
+        now += MILLISECOND
+        due = stack.deadline()
+        if due is not None and due <= now:
+            stack.timeout(now)
+        stack.transmit()
+    assert stack.snapshot(now)
+    assert len(tracer.of(FrameReceived)) == sum(len(frame) >= HEADER_LENGTH for frame in (begin, *received))
