@@ -30,13 +30,13 @@ class ArqConfig:
     not say so. Without `reject` only the timer repeats. `rate` (bit/s) is that of the line, 0 where there is none: the
     sender is its transmitter, and begins a frame when the last one has left."""
 
-    kind: ArqKind
-    bits: int
-    window: int
-    timeout: int
-    retries: int
-    queue: int
-    buffer: int
+    kind: ArqKind = "stop-and-wait"
+    bits: int = 1
+    window: int = 1
+    timeout: int = 200_000_000
+    retries: int = 10
+    queue: int = 1000
+    buffer: int = 2
     processing: int = 0
     flow_control: bool = True
     reject: bool = True

@@ -66,7 +66,9 @@ class ArqInterface(EthernetInterface):
         if len(frame) >= HEADER_LENGTH:
             destination, source, ethertype = HEADER.unpack_from(frame)
             super()._count(Mac(source), Mac(destination), ethertype, len(frame), now)
+        corrupt = self.link.counters.corrupt
         self.link.receive(frame, now)
+        self.counters.in_errors += self.link.counters.corrupt - corrupt
         self._drain(now)
         return self.next_delivery(now)
 

@@ -41,7 +41,7 @@ TRAILER = Struct("!I")
 OVERHEAD = HEADER.size - ETHERNET_LENGTH + TRAILER.size
 """Octets by which a frame grows: 14."""
 
-DATA = 0  # HDLC's I: information, numbered N(S), acknowledges all before N(R)
+DATA = 0  # HDLC's I: information, numbered N(S); with ACKNOWLEDGES, all before N(R) have come
 READY = 1  # RR: all before N(R) have come; with SELECTIVE, so has N(S) itself
 NOT_READY = 2  # RNR: the same, and send no more for now
 REJECT = 3  # REJ: send again from N(R) on
@@ -55,6 +55,7 @@ KINDS = ("I", "RR", "RNR", "REJ", "SREJ", "SABM", "UA", "DM")
 POLL = 1  # answer at once (the P bit of HDLC)
 FINAL = 2  # this is the answer (the F bit)
 SELECTIVE = 4  # N(S) of an acknowledgment counts
+ACKNOWLEDGES = 8  # N(R) of a data frame counts: the numbers of the other direction are agreed on
 
 HIGHEST_NUMBER = 0xFFFF
 LONGEST_PAYLOAD = 0xFFFF

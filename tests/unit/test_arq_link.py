@@ -160,6 +160,28 @@ def test_an_acknowledgment_of_what_was_never_sent_says_nothing(settings: ArqSett
     assert repeated(end) == [(1, "timeout")]
 
 
+@by_kind
+def test_a_data_frame_acknowledges_where_both_have_agreed(settings: ArqSettings) -> None:
+    end = End(settings)
+    end.send(b"p")
+    end.said()
+    end.hears(arq.DATA, receive=2 % settings.modulus)  # of one that has begun anew
+    assert end.link.deadline() is not None
+    end.hears(arq.DATA, receive=2 % settings.modulus, send=1, flags=arq.ACKNOWLEDGES)
+    assert end.link.deadline() is None
+    assert [event.trigger for event in end.tracer.of(ArqFrameAcknowledged)][1:] == ["I"]
+
+
+def test_a_data_frame_says_whether_its_acknowledgment_counts() -> None:
+    for connected, flags in ((True, arq.ACKNOWLEDGES), (False, 0)):
+        end = End(GO_BACK_N, connected=False)
+        if connected:
+            end.hears(arq.SET_MODE)
+        end.send(b"p")
+        end.hears(arq.ACCEPTED)
+        assert arq.parse(end.link.transmit()[-1]).flags == flags
+
+
 def test_stop_and_wait_sends_again_after_the_timer() -> None:
     end = End(STOP_AND_WAIT)
     end.send(b"p", b"q")
@@ -294,6 +316,9 @@ def test_a_poll_is_answered() -> None:
     end.hears(arq.READY, receive=1, flags=arq.POLL)
     (frame,) = map(arq.parse, end.link.transmit())
     assert (frame.kind, frame.flags) == (arq.READY, arq.FINAL)
+    fresh = End(GO_BACK_N, connected=False)
+    fresh.hears(arq.READY, flags=arq.POLL)
+    assert fresh.said() == [("DM", 0, 0)]
 
 
 # -------------------------------------------------------------------------------------------- connections and their end

@@ -85,7 +85,8 @@ class ArqLink:
             return
         self._peer = parsed.source
         if parsed.kind == arq.DATA:
-            self._sender.acknowledge(parsed.receive, None, arq.KINDS[parsed.kind], now)
+            if parsed.flags & arq.ACKNOWLEDGES:
+                self._sender.acknowledge(parsed.receive, None, arq.KINDS[parsed.kind], now)
             self._receiver.take(parsed, now)
         else:
             self.counters.control_received += 1
@@ -134,6 +135,7 @@ class ArqLink:
             self.counters.control_sent += 1
             built = arq.build(arq.ArqFrame(self._peer, self._mac, kind, flags, send, expected))
         else:
+            flags |= arq.ACKNOWLEDGES if self._receiver.connected else 0
             parts = (frame.destination, self._mac, kind, flags, send, expected, frame.ethertype, frame.payload)
             built = arq.build(arq.ArqFrame(*parts))
         self._out.append(built)

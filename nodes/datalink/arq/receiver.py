@@ -95,7 +95,10 @@ class ArqReceiver:
 
     def poll(self, now: int) -> None:
         """The peer asks whether there is room."""
-        self._acknowledge("poll", now, flags=arq.FINAL)
+        if self.connected:
+            self._acknowledge("poll", now, flags=arq.FINAL)
+        else:
+            self._answer(arq.DISCONNECTED, now, trigger="poll")
 
     def _accept(self, frame: ArqFrame, number: int, now: int) -> None:
         self._held[number] = frame._replace(payload=bytes(frame.payload))

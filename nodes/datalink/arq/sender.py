@@ -74,6 +74,9 @@ class Outgoing:
 
 
 class ArqSender:
+    """`state` is disconnected, connecting or connected; `una` the oldest frame that is not acknowledged, counted from
+    0. The line's transmissions and the counters are shared with the other half."""
+
     def __init__(
         self, name: str, settings: ArqSettings, line: Line, counters: ArqCounters, tracer: Tracer, emit: Emit
     ) -> None:
