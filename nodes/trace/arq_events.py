@@ -58,14 +58,15 @@ class ArqFrameDropped:
 
 
 @dataclass(frozen=True, slots=True)
-class ArqWindowUpdated:
-    """`old` and `new` are `open` or `full`: all numbers of the window are on the way, and more frames wait."""
+class ArqFrameBlocked:
+    """The window is full: `outstanding` frames are not acknowledged, and `queued` ones wait for that. `trigger` is what
+    filled it: a frame that was sent, or one that came to wait."""
 
     category: ClassVar[str] = "link"
     packets: ClassVar[bool] = True
     interface: str
-    old: str
-    new: str
+    outstanding: int
+    queued: int
     trigger: str
 
 
@@ -99,7 +100,7 @@ ArqEvent: TypeAlias = (
     | ArqFrameRetransmitted
     | ArqFrameAcknowledged
     | ArqFrameDropped
-    | ArqWindowUpdated
+    | ArqFrameBlocked
     | ArqReadinessUpdated
     | ArqConnectionUpdated
 )

@@ -12,10 +12,10 @@ from nodes.errors import MisuseError
 from nodes.trace.arq_events import (
     ArqConnectionUpdated,
     ArqFrameAcknowledged,
+    ArqFrameBlocked,
     ArqFrameDropped,
     ArqFrameRetransmitted,
     ArqReadinessUpdated,
-    ArqWindowUpdated,
 )
 from nodes.units import MILLISECOND
 from nodes.wire import arq
@@ -132,10 +132,11 @@ def test_the_window_is_never_exceeded(settings: ArqSettings) -> None:
     end.send(*(b"%d" % n for n in range(20)))
     numbers = [(n + 1) % settings.modulus for n in range(settings.window)]
     assert end.said() == [("I", number, 0) for number in numbers]
-    assert end.tracer.of(ArqWindowUpdated)[-1].new == "full"
+    (full,) = end.tracer.of(ArqFrameBlocked)
+    assert (full.outstanding, full.queued) == (settings.window, 1)
     end.hears(arq.READY, receive=(1 + settings.window) % settings.modulus)
     assert len(end.said()) == settings.window
-    assert [event.new for event in end.tracer.of(ArqWindowUpdated)][-3:-1] != ["full", "full"]
+    assert end.link.counters.window_full == 2
 
 
 @by_kind

@@ -94,7 +94,7 @@ def test_names_are_unique() -> None:
 
 def test_what_happens_to_every_packet_is_marked_as_such() -> None:
     often = {cls.__name__ for cls in CLASSES if getattr(cls, "packets", False)}
-    names = {name for name in often if name.startswith(("Frame", "Packet", "Datagram", "Segment"))}
+    names = {name for name in often if name.startswith(("Frame", "ArqFrame", "Packet", "Datagram", "Segment"))}
     assert often == names
     assert {"FrameSent", "FrameReceived", "PacketSent", "PacketReceived", "PacketForwarded"} <= often
     assert not any(name.endswith(("Dropped", "Updated")) for name in often)

@@ -15,6 +15,7 @@ class ArqCounters:
     timeouts: int = 0
     rejects: int = 0
     acknowledged: int = 0
+    window_full: int = 0
     control_sent: int = 0
     received: int = 0
     control_received: int = 0

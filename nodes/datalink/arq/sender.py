@@ -34,10 +34,10 @@ from nodes.datalink.arq.settings import ArqSettings
 from nodes.trace.arq_events import (
     ArqConnectionUpdated,
     ArqFrameAcknowledged,
+    ArqFrameBlocked,
     ArqFrameDropped,
     ArqFrameRetransmitted,
     ArqReadinessUpdated,
-    ArqWindowUpdated,
 )
 from nodes.trace.events import Tracer
 from nodes.units import earliest
@@ -116,7 +116,9 @@ class ArqSender:
         """Send what may go, as long as the line is free."""
         if self.state == DISCONNECTED and self._queue:
             self._connect("frame to send", now)
+        sent = False
         while self._has_next() and self._line.ready(now):
+            sent = True
             if self._again:
                 number = self._again.popleft()
                 frame = self._frames[number - self.una]
@@ -124,7 +126,7 @@ class ArqSender:
                 number, frame = self.nxt, self._queue.popleft()
                 self._frames.append(frame)
             self._timers[number] = self._transmit(number % self._settings.modulus, frame, now) + self._settings.timeout
-        self._tell_window("frame sent", now)
+        self._tell_window("frame_sent" if sent else "frame_queued", now)
 
     def _transmit(self, on_wire: int, frame: Outgoing, now: int) -> int:
         """Returns when the frame has left."""
@@ -309,9 +311,9 @@ class ArqSender:
         full = bool(self._queue) and len(self._frames) >= self._settings.window
         if full != self._full:
             self._full = full
-            if self._trace.packets:
-                names = ("open", "full") if full else ("full", "open")
-                self._trace(now, ArqWindowUpdated(self._name, *names, trigger))
+            self._counters.window_full += full
+            if full and self._trace.packets:
+                self._trace(now, ArqFrameBlocked(self._name, len(self._frames), len(self._queue), trigger))
 
     def _drop(self, frame: Outgoing, number: int | None, reason: str, detail: str, now: int) -> None:
         self._trace(now, ArqFrameDropped(self._name, number, len(frame.payload), reason, detail))
