@@ -21,6 +21,7 @@ from nodes.device import Device
 from nodes.errors import MisuseError
 from nodes.io.control import Methods, Request, dispatch
 from nodes.io.reactor import Reactor
+from nodes.io.recorder import Recorder
 from nodes.network.barrier import Barrier
 from nodes.stack import Stack
 from nodes.trace.sqlog import SqlogWriter
@@ -40,6 +41,7 @@ class Served(Protocol):
     config: NodeConfig
     device: Device | None
     reactor: Reactor
+    recorder: Recorder
     runner: ApplicationRunner | None
     trace: SqlogWriter
 
@@ -249,7 +251,7 @@ class AgentMethods:
 
     def _flush(self, request: Request, _: Parameters) -> None:
         """Answer when all events so far can be read in the trace."""
-        self._agent.trace.flush()
+        self._agent.recorder.flush()
         request.result({})
 
     def _capture_start(self, request: Request, _: Parameters) -> None:
