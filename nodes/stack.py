@@ -199,13 +199,13 @@ class Stack:
         self._settle(now)
 
     def set_mtu(self, interface: int, mtu: int, now: int) -> None:
-        """The MTU of the medium, of which the interface may need a part for itself. Raises MisuseError outside 68 to
-        65535 (RFC 791 section 3.2)."""
+        """The MTU of the medium, of which the interface may need a part for itself. On a medium too short for that,
+        IP keeps its 68 octets, and long frames are lost there. Raises MisuseError outside 68 to 65535 (RFC 791 section
+        3.2)."""
+        if not MINIMUM_MTU <= mtu <= ipv4.MAXIMUM_LENGTH:
+            raise MisuseError(f"an MTU of {mtu} octets, {MINIMUM_MTU} to {ipv4.MAXIMUM_LENGTH} expected")
         port = self.interfaces[interface]
-        least = MINIMUM_MTU + port.overhead
-        if not least <= mtu <= ipv4.MAXIMUM_LENGTH:
-            raise MisuseError(f"an MTU of {mtu} octets, {least} to {ipv4.MAXIMUM_LENGTH} expected")
-        mtu -= port.overhead
+        mtu = max(mtu - port.overhead, MINIMUM_MTU)
         old, port.mtu = port.mtu, mtu
         if mtu != old:
             self._tracer(now, InterfaceUpdated(port.name, f"mtu {old}", f"mtu {mtu}", "configuration"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lab.api.lab import Lab
+from lab.errors import UserInputError
 
 BAD = "{delay: 5ms, loss: 10%, corrupt: 5%}"
 TOPOLOGY = """
@@ -140,6 +141,19 @@ def test_a_link_that_loses_all_is_given_up_and_comes_back(tmp_path: Path) -> Non
     assert [event["data"]["detail"] for event in given_up] == ["10 retransmissions without an answer"]
     assert alive["sender"]["state"] == "connected"
     assert received == 2
+
+
+def test_the_mtu_of_a_running_link(tmp_path: Path) -> None:
+    async def main(lab: Lab) -> int:
+        link, a = lab.link("a--r"), lab.node("a")
+        with pytest.raises(UserInputError, match="an MTU of 81 octets"):
+            await link.set_mtu(81)
+        await link.set_mtu(82)
+        assert [(await lab.node(name).state())["interfaces"][0]["mtu"] for name in ("a", "r")] == [68, 68]
+        result = await a.ping("b", count=2, size=200, dont_fragment=False)
+        return int(result["received"])
+
+    assert Lab.run(main, text("go-back-n", "{delay: 1ms}"), driver="sim", runs=tmp_path) == 2
 
 
 def test_a_partition_looks_into_the_frames(tmp_path: Path) -> None:

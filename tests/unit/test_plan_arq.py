@@ -64,6 +64,7 @@ def test_it_is_written_and_read() -> None:
     assert contract.from_json(contract.to_json(plan.by_name["a"])) == plan.by_name["a"]
     (table,) = (table for table in plan_rows(plan) if table.title == "ARQ")
     assert table.rows == (("a--b", "go-back-n", "7", "3", "200ms", "10", "1000", "14"),)
+    assert (plan.links[0].least_mtu, planned("false").links[0].least_mtu) == (82, 68)
     assert not [table for table in plan_rows(planned("false")) if table.title == "ARQ"]
 
 
