@@ -14,12 +14,12 @@
     |                     check sequence (CRC-32)                   |
     +---------------------------------------------------------------+
 
-The EtherType is the first of the two that IEEE 802 leaves to local experiments (IEEE Std 802-2014, 9.2.4). Kinds and
-their names are those of HDLC (ISO/IEC 13239, 5.5), whose fields are packed into one or two octets; here they have room,
+The EtherType is the first of the two that IEEE 802 leaves to local experiments (IEEE Std 802-2014). Kinds and
+their names are those of HDLC (ISO/IEC 13239), whose fields are packed into one or two octets; here they have room,
 so that a person can read them in a capture.
 
 The check sequence covers all before it, the Ethernet header too: a turned bit in an address, a number or the payload is
-found alike (ISO/IEC 13239, 4.2.5.3 has the same CRC-32). The length says where it stands where a medium has padded.
+found alike (HDLC may have the same CRC-32). The length says where it stands where a medium has padded.
 """
 
 from __future__ import annotations

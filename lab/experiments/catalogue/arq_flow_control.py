@@ -1,7 +1,7 @@
 """Flow control between two neighbours: a receiver that is slow says so before it has to throw frames away.
 
 A window bounds what is on the way, not what the receiver has not yet worked off: an acknowledgment means that a frame
-has come, and that the next may be sent. HDLC (ISO/IEC 13239, 5.5.3) keeps the two apart: RR acknowledges and is ready,
+has come, and that the next may be sent. HDLC (ISO/IEC 13239:2002) keeps the two apart: RR acknowledges and is ready,
 RNR acknowledges and is not. The sender then stops, asks from time to time in case the answer is lost (RR with the poll
 bit), and goes on at RR. As a window may be on the way when RNR is said, it has to be said while there is room for one.
 

@@ -2,8 +2,7 @@
 
 With a = Tp / T, 1 + 2a frames fit into a round trip. A window of N frames fills the link if N >= 1 + 2a, and
 N / (1 + 2a) of it otherwise. The receiver keeps nothing out of order, so one lost frame costs all that was sent until
-its timer went off: 1 + 2a frames, or N where the window is smaller (Stallings, Data and Computer Communications, 2007,
-section 7.B):
+its timer went off: 1 + 2a frames, or N where the window is smaller (Stallings, Data and Computer Communications, 2007):
 
     U = (1 - p) / (1 + 2ap)                              N >= 1 + 2a
     U = N (1 - p) / ((1 + 2a) (1 - p + Np))              N <  1 + 2a

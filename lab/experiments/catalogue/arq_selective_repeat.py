@@ -1,7 +1,7 @@
 """Selective repeat: only the lost frame goes again, and the receiver keeps what came behind it (Tanenbaum, protocol 6).
 
 As long as the window is large enough, a lost frame costs just itself: U = 1 - p, and N (1 - p) / (1 + 2a) for a window
-below 1 + 2a (Stallings, Data and Computer Communications, 2007, section 7.B). The formulas forget something: until the
+below 1 + 2a (Stallings, Data and Computer Communications, 2007). The formulas forget something: until the
 lost frame has come, the window does not move. It takes a window of several round trips to make the first one true; one
 of just 1 + 2a frames is used up before, and the link falls silent. The second one is never quite true: a small window
 waits for its lost frame as go-back-N does, and is little better than that.

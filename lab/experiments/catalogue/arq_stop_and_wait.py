@@ -1,9 +1,9 @@
 """Stop-and-wait: one frame, then its acknowledgment, then the next frame (Tanenbaum, protocol 3).
 
 A frame takes T on the wire and Tp on the way, and its acknowledgment Tp back. With a = Tp / T the link is used 1 of
-1 + 2a parts of the time. That was well on a line of a few kilometres; on a satellite link, or on any fast one, next to
-nothing is left. Each frame that is lost costs another T + 2 Tp, if the timer goes off just when the acknowledgment
-would have come: U = (1 - p) / (1 + 2a) (Stallings, Data and Computer Communications, 2007, section 7.B). A timer that
+1 + 2a parts of the time: nearly all of it on a slow line of a few kilometres, next to nothing over a satellite, or on
+any fast line. Each frame that is lost costs another T + 2 Tp, if the timer goes off just when the acknowledgment
+would have come: U = (1 - p) / (1 + 2a) (Stallings, Data and Computer Communications, 2007). A timer that
 waits longer costs more, and the formula knows nothing of it; one that is too early sends frames twice. A frame with a
 turned bit is found by the check sequence and asked for at once.
 
