@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lab.lint.findings import Check, Finding
 from lab.model.arq import Arq, safe_window
 from lab.model.layout import Layout, Port
 from lab.model.topology import MIN_MTU, Host, Router
 from lab.model.yaml_source import KeyPath
-from nodes.impairment import DIRECTIONS
+from nodes.impairment import DIRECTIONS, Match
 from nodes.quantities import format_duration
 from nodes.units import SECOND
 from nodes.wire.arq import HEADER, OVERHEAD, TRAILER
@@ -92,9 +93,28 @@ def _timers(layout: Layout) -> Iterator[Finding]:
             message = f"the timer goes off after {format_duration(arq.timeout)}, an acknowledgment takes no less than "
             hint = "every frame is sent again, needed or not"
             yield Finding(place, message + format_duration(needed), hint, warning=True)
-        if there.reorder or back.reorder:
+
+
+def _order(layout: Layout) -> Iterator[Finding]:
+    """Jitter lets frames overtake each other, but not with netem's rate, which keeps them apart."""
+    for index, _, path in _links(layout):
+        asked = layout.impaired.link(index)
+        sides = [] if asked is None else [asked.of(direction) for direction in DIRECTIONS]
+        if any(side.reorder or (side.jitter and not side.rate) for side in sides):
             message = "ARQ needs a link that keeps order: a frame that overtakes others looks like one of another round"
-            yield Finding(path, message, "leave 'reorder' out", key=True, warning=True)
+            yield Finding(path, message, "leave 'reorder' and jitter out, or give it a rate", key=True, warning=True)
 
 
-CHECKS: tuple[Check, ...] = (_ends, _windows, _mtus, _offload, _timers)
+def _faults(layout: Layout) -> Iterator[Finding]:
+    """Matching looks into plain frames. Numbers and lengths of frames are all that it finds in ARQ's."""
+    for index, _, path in _links(layout):
+        asked = layout.impaired.link(index)
+        sides = [] if asked is None else [asked.of(direction) for direction in DIRECTIONS]
+        matches = [fault.match for side in sides for fault in side.faults]
+        plain = [replace(match, minimum_length=0, maximum_length=0) == Match() for match in matches]
+        if not all(plain):
+            message = "a fault that looks for protocols, addresses or ports finds none in frames of ARQ"
+            yield Finding(path, message, "choose frames by their number, 'frame' or 'first', or length", True, True)
+
+
+CHECKS: tuple[Check, ...] = (_ends, _windows, _mtus, _offload, _timers, _order, _faults)

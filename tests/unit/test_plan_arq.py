@@ -117,7 +117,24 @@ def test_there_is_no_offload() -> None:
             ", impair: {delay: 1ms, reorder: 1%}",
             (
                 "t.yml:2:24: ARQ needs a link that keeps order: a frame that overtakes others looks like one of"
-                " another round\n    hint: leave 'reorder' out",
+                " another round\n    hint: leave 'reorder' and jitter out, or give it a rate",
+            ),
+        ),
+        (
+            "go-back-n",
+            ", impair: {delay: 10ms 5ms}",
+            (
+                "t.yml:2:24: ARQ needs a link that keeps order: a frame that overtakes others looks like one of"
+                " another round\n    hint: leave 'reorder' and jitter out, or give it a rate",
+            ),
+        ),
+        ("go-back-n", ", impair: {faults: [{drop: {frame: 3}}, {drop: {minimum_length: 100, count: 2}}]}", ()),
+        (
+            "go-back-n",
+            ", impair: {faults: [{drop: {protocol: tcp}}]}",
+            (
+                "t.yml:2:24: a fault that looks for protocols, addresses or ports finds none in frames of ARQ\n"
+                "    hint: choose frames by their number, 'frame' or 'first', or length",
             ),
         ),
         (
