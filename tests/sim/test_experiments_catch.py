@@ -16,6 +16,8 @@ from lab.experiments.catalogue import find
 from lab.experiments.runner import Asked, run_experiment
 from nodes.contract import NodeConfig
 from nodes.datalink.arp import ArpCache
+from nodes.datalink.arq.receiver import ArqReceiver
+from nodes.datalink.arq.sender import ArqSender
 from nodes.datalink.rarp import RarpServer
 from nodes.datalink.switch import LearningSwitch
 from nodes.network.forwarding import Forwarder
@@ -233,6 +235,45 @@ def arp_asks_each_time(patch: Patch) -> None:
     patch.setattr(ArpCache, "resolve", forgetful)
 
 
+def selective_repeat_goes_back(patch: Patch) -> None:
+    repeat = ArqSender._repeat
+
+    def all_of_them(self: ArqSender, number: int, trigger: str, now: int) -> None:
+        for each in range(number, self.nxt):
+            if self._is_missing(each):
+                repeat(self, each, trigger, now)
+
+    patch.setattr(ArqSender, "_repeat", all_of_them)
+
+
+def link_check_is_ignored(patch: Patch) -> None:
+    patch.setattr("nodes.wire.arq.crc32", lambda _: 0)
+
+
+def receiver_hides_that_it_is_full(patch: Patch) -> None:
+    patch.setattr(ArqReceiver, "_tell_room", lambda *_: False)
+
+
+def copies_are_taken_again(patch: Patch) -> None:
+    def take(self: ArqReceiver, frame: Any, now: int) -> None:
+        self._hand_up(frame, now)
+        self._acknowledge("duplicate", now)
+
+    patch.setattr(ArqReceiver, "_duplicate", take)
+
+
+def link_timer_is_off(patch: Patch) -> None:
+    repeat = ArqSender._repeat
+
+    def only_when_asked(self: ArqSender, number: int, trigger: str, now: int) -> None:
+        if trigger == "timeout":
+            del self._timers[number]
+        else:
+            repeat(self, number, trigger, now)
+
+    patch.setattr(ArqSender, "_repeat", only_when_asked)
+
+
 MUTATIONS: list[tuple[Mutation, str]] = [
     (no_fast_retransmit, "fast-retransmit"),
     (second_duplicate_is_enough, "fast-retransmit"),
@@ -263,6 +304,11 @@ MUTATIONS: list[tuple[Mutation, str]] = [
     (rarp_server_is_silent, "rarp-exchange"),
     (switch_learns_nothing, "switch-learns"),
     (routers_end_packets_in_silence, "time-to-live"),
+    (selective_repeat_goes_back, "arq-selective-repeat"),
+    (link_check_is_ignored, "arq-stop-and-wait"),
+    (copies_are_taken_again, "arq-selective-repeat"),
+    (link_timer_is_off, "arq-go-back-n"),
+    (receiver_hides_that_it_is_full, "arq-flow-control"),
     (windows_are_not_probed, "slow-reader"),
     (each_free_octet_is_announced, "silly-window"),
     (any_number_in_the_window_resets, "blind-reset"),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from lab.errors import UserInputError
 from lab.experiments.catalogue.arp_exchange import arp_exchange
+from lab.experiments.catalogue.arq_flow_control import arq_flow_control
+from lab.experiments.catalogue.arq_go_back_n import arq_go_back_n
+from lab.experiments.catalogue.arq_selective_repeat import arq_selective_repeat
+from lab.experiments.catalogue.arq_stop_and_wait import arq_stop_and_wait
 from lab.experiments.catalogue.blind_reset import blind_reset
 from lab.experiments.catalogue.broadcast import broadcast
 from lab.experiments.catalogue.broadcast_storm import broadcast_storm
@@ -60,6 +64,10 @@ CATALOGUE: dict[str, Experiment] = {
         hub_repeats,
         switch_learns,
         broadcast_storm,
+        arq_stop_and_wait,
+        arq_go_back_n,
+        arq_selective_repeat,
+        arq_flow_control,
         arp_exchange,
         rarp_exchange,
         rerouting,
