@@ -50,7 +50,7 @@ class Column:
 
 def plain_name(text: str, unit: str = "") -> str:
     """`the rate` in octets/s: `the_rate_octets_per_s`."""
-    name = _slug(text)
+    name = _slug(text) or "column"
     if len(name) > LONGEST:
         name = name[: LONGEST + 1].rpartition("_")[0] or name[:LONGEST]
     end = _slug(unit.replace("%", " percent").replace("/", " per "))

@@ -73,12 +73,12 @@ class Folder:
     def opened(cls, path: Path, sweep: Sweep, *, again: bool = False) -> Iterator[Folder]:
         """Raises UserInputError where something else is there, or another sweep was; StateError where one writes now;
         EnvironmentLackError where the disk refuses."""
-        if path.exists() and not path.is_dir():
-            raise UserInputError(f"{path}: not a folder", hint="`--out FOLDER` names another")
-        if path.is_dir() and any(path.iterdir()) and not (path / LOCK).exists():
-            raise UserInputError(f"{path}: there is something else in it", hint="`--out FOLDER` names another")
         folder = cls(path)
         with _written(path):
+            if path.exists() and not path.is_dir():
+                raise UserInputError(f"{path}: not a folder", hint="`--out FOLDER` names another")
+            if path.is_dir() and any(path.iterdir()) and not (path / LOCK).exists():
+                raise UserInputError(f"{path}: there is something else in it", hint="`--out FOLDER` names another")
             path.mkdir(parents=True, exist_ok=True)
             lock = (path / LOCK).open("ab")
         with lock:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,11 +61,17 @@ def points_of(cases: Sequence[Point], axes: Mapping[str, Sequence[Parameter]]) -
     return [{**case, **values} for case in (cases or [{}]) for values in combined]
 
 
+def check_count(cases: Sequence[Point], axes: Mapping[str, Sequence[Parameter]], repeat: int) -> None:
+    """Raises UserInputError for more runs than anybody can mean, before they are all made."""
+    points = math.prod(len(values) for values in axes.values()) * max(len(cases), 1)
+    if points * repeat > MAX_RUNS:
+        raise UserInputError(
+            f"{points:,} points, {repeat:,} times each, are {points * repeat:,} runs", hint=f"at most {MAX_RUNS:,}"
+        )
+
+
 def runs_of(points: Sequence[Point], repeat: int, seed: int) -> list[Run]:
     """Repetition by repetition, so that a sweep that is stopped early has something of every point."""
-    if len(points) * repeat > MAX_RUNS:
-        count = f"{len(points):,} points, {repeat:,} times each, are {len(points) * repeat:,} runs"
-        raise UserInputError(count, hint=f"at most {MAX_RUNS:,}")
     return [Run(point, number, seed_of(seed, point, number)) for number in range(1, repeat + 1) for point in points]
 
 

@@ -29,7 +29,7 @@ class Interval(NamedTuple):
 
 def median_interval(values: Sequence[float]) -> Interval:
     """Of at least one finite value."""
-    ordered = sorted(values)
+    ordered = sorted(map(float, values))
     n = len(ordered)
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
     rank, confidence = ranks(n)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from lab.api.opening import Driver, plan_of
 from lab.errors import UserInputError
 from lab.experiments.catalogue import find
 from lab.experiments.experiment import Experiment, Parameter, as_yaml, parsed
-from lab.experiments.sweep.grid import Point, Run, points_of, runs_of, values_of
+from lab.experiments.sweep.grid import Point, Run, check_count, points_of, runs_of, values_of
 from lab.experiments.sweep.model import Measure, SweepFile, keys_at
-from lab.experiments.sweep.paths import with_settings
+from lab.experiments.sweep.paths import PathError, with_settings
 from lab.experiments.written import load_experiment
 from lab.model.errors import Problem, TopologyError, did_you_mean, shown
 from lab.model.explain import problems_of
@@ -81,7 +82,7 @@ def load_sweep(
 ) -> Sweep:
     """Raises TopologyError with all that is wrong, and UserInputError where a file cannot be read. What is given here
     replaces the file's."""
-    document = parse(read_text(path), str(path))
+    document = _read(path)
     try:
         file = SweepFile.model_validate(document.data, context=document)
     except ValidationError as error:
@@ -91,6 +92,16 @@ def load_sweep(
     given = {"driver": driver, "seed": seed, "repeat": repeat}
     file = file.model_copy(update={key: value for key, value in given.items() if value is not None})
     return _Loader(document, file, path).sweep()
+
+
+def _read(path: Path) -> Document:
+    if not path.exists():
+        raise UserInputError(f"{path}: no such file", hint="docs/experiments.md says how to write a sweep")
+    text = read_text(path)
+    if not re.sub(r"^\s*#.*", "", text, flags=re.MULTILINE).strip():
+        hint = "a sweep has at least: experiment, grid"
+        raise TopologyError([Problem(str(path), 1, 1, "the file is empty", hint)])
+    return parse(text, str(path))
 
 
 class _Loader:
@@ -123,6 +134,10 @@ class _Loader:
         self._twice(fixed, axes, cases)
         measure = self._measures()
         self._complain()
+        try:
+            check_count(cases, axes, file.repeat)
+        except UserInputError as error:
+            raise TopologyError([self.document.problem(("grid",), error.message, error.hint)]) from None
         points = points_of(cases, axes)
         sweep = Sweep(
             self.path.stem,
@@ -153,6 +168,9 @@ class _Loader:
     def _experiment(self) -> tuple[str, Experiment]:
         name = self.file.experiment
         reference = str(self.path.parent / name) if name.endswith(YAML) else name
+        if name.endswith(YAML) and not Path(reference).exists():
+            hint = "its place is that beside the sweep's own file; `lab experiment list` lists those without a file"
+            raise TopologyError([self.document.problem(("experiment",), f"{reference}: no such file", hint)])
         try:
             return reference, open_experiment(reference)
         except TopologyError:
@@ -176,9 +194,9 @@ class _Loader:
         if "." in name:
             self.paths[name] = [name]
             return True
-        otherwise = "it has none" if not self.experiment.parameters else ""
-        hint = did_you_mean(name, list(self.experiment.parameters), otherwise)
-        hint += "; what the topology has is a path, as links.NAME.impair.loss"
+        hint = did_you_mean(name, list(self.experiment.parameters)) or "it has none"
+        if not hint.endswith("?"):
+            hint += "; or a path into its topology, as links.NAME.impair.loss"
         self._problem(place, f"{self.experiment.name} has no parameter {name!r}", hint, key=True)
         return False
 
@@ -215,7 +233,10 @@ class _Loader:
         seen: set[str] = set()
         for index, value in enumerate(values):
             place = self._place(name, index) if listed else ("grid", name)
+            before = len(self.problems)
             typed = self._value(name, value, place, rounded=not listed)
+            if len(self.problems) > before:
+                continue
             if as_yaml(typed) in seen:
                 if listed:
                     self._problem(
@@ -302,7 +323,8 @@ class _Loader:
         message, hint = (
             (problems[0].message, problems[0].hint) if problems else (str(error), getattr(error, "hint", ""))
         )
-        self._problem(place, message, hint)
+        wrong_path = isinstance(error, PathError)
+        self._problem(place[:2] if wrong_path and place[0] == "grid" else place, message, hint, key=wrong_path)
 
     def _tried(self, sweep: Sweep, point: Point, refused: Callable[[Exception], None]) -> bool:
         """Whether an experiment can begin at a point."""

@@ -23,8 +23,12 @@ PARTS = [name for name in Topology.model_fields if name not in ("name", "descrip
 """Where a path may begin. A run has its own seed and name."""
 
 
+class PathError(UserInputError):
+    """A path that leads nowhere in a topology, whatever value is put there."""
+
+
 def with_settings(topology: str, settings: Mapping[str, Parameter]) -> str:
-    """The text of a topology in which these stand. Raises UserInputError for a path that leads nowhere."""
+    """The text of a topology in which these stand. Raises PathError."""
     if not settings:
         return topology
     data = parse(topology, IN_TEXT).data
@@ -36,7 +40,7 @@ def with_settings(topology: str, settings: Mapping[str, Parameter]) -> str:
 def _set(data: Any, path: str, value: Parameter) -> None:
     part = path.partition(".")[0]
     if part not in PARTS:
-        raise UserInputError(f"a topology has no {part!r} to set", hint=did_you_mean(part, PARTS))
+        raise PathError(f"a topology has no {part!r} to set", hint=did_you_mean(part, PARTS))
     place, rest = data, path
     while True:
         key, rest = _step(place, rest, path)
@@ -58,7 +62,7 @@ def _step(place: Any, rest: str, path: str) -> tuple[Any, str]:
     known = path[: -len(rest)].rstrip(".")
     if isinstance(place, list) or known == "nodes":
         hint = did_you_mean(words[0], list(dict.fromkeys(map(str, names))))
-        raise UserInputError(f"{known or 'the topology'} has no {words[0]!r}", hint=hint)
+        raise PathError(f"{known or 'the topology'} has no {words[0]!r}", hint=hint)
     return words[0], ".".join(words[1:])
 
 
@@ -98,4 +102,4 @@ def _opened(value: Any, path: str, key: Any) -> Any:
         return {"ends": ends}
     if isinstance(value, str) and path.startswith("nodes."):
         return {"kind": value}
-    raise UserInputError(f"{path}: {key!r} is {value!r} in the topology", hint="there is nothing inside it to set")
+    raise PathError(f"{path}: {key!r} is {value!r} in the topology", hint="there is nothing inside it to set")
