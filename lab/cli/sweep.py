@@ -57,7 +57,7 @@ def main(
         _print_plan(sweep, path, json)
         return
     with Folder.opened(path, sweep, again=again) as folder:
-        swept = _swept(sweep, folder, jobs, keep)
+        swept = _swept(sweep, folder, path, jobs, keep)
     if json:
         print_json(_facts(sweep, path, swept))
     else:
@@ -67,7 +67,7 @@ def main(
     _conclude(path, swept)
 
 
-def _swept(sweep: Sweep, folder: Folder, jobs: int | None, keep: bool) -> Swept:
+def _swept(sweep: Sweep, folder: Folder, path: Path, jobs: int | None, keep: bool) -> Swept:
     done = len(sweep.runs) - len(folder.remaining(sweep.runs))
     if done:
         print_note(f"{folder.path} has {done} of {counted(len(sweep.runs), 'run')} already")
@@ -75,7 +75,7 @@ def _swept(sweep: Sweep, folder: Folder, jobs: int | None, keep: bool) -> Swept:
         with progress_bar(remaining=True) as progress:
             return run_sweep(sweep, folder, jobs=jobs, keep=keep, progress=lambda *count: progress("runs", *count))
     except KeyboardInterrupt:
-        kept = len(sweep.runs) - len(folder.remaining(sweep.runs))
+        kept = len(read_journal(path / JOURNAL))
         print_note(
             f"{kept} of {counted(len(sweep.runs), 'run')} are in {folder.path}; the same command goes on from there"
         )

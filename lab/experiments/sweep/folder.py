@@ -16,12 +16,14 @@ again at the next start, too. Where a run stands twice in the journal, the later
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,7 +68,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.done: dict[str, Outcome] = {}
-        self._journal: IO[bytes] | None = None
+        self._journal: FileIO | None = None
 
     @classmethod
     @contextmanager
@@ -102,8 +104,8 @@ class Folder:
         if journal is None:
             raise StateError(f"{self.path}: the journal is closed")
         with _written(self.path / JOURNAL):
-            journal.write(line)
-            journal.flush()
+            if journal.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(journal.fileno())
         self.done[outcome.key] = outcome
 
@@ -124,7 +126,8 @@ class Folder:
 
     def _begin(self, sweep: Sweep) -> None:
         self.write(SWEEP, json.dumps(common(sweep), indent=1, ensure_ascii=False) + "\n")
-        self._journal = (self.path / JOURNAL).open("r+b" if (self.path / JOURNAL).exists() else "w+b")
+        path = self.path / JOURNAL
+        self._journal = FileIO(path, "r+" if path.exists() else "w+")  # no buffer: a line is written at once, or not
         self._journal.seek(0)
         self._journal.truncate(whole_lines(self._journal.read()))
         self._journal.seek(0, os.SEEK_END)
