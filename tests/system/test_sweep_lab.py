@@ -1,4 +1,4 @@
-"""A sweep over labs of processes: one at a time, each under a name of its own, and none left, whatever ends the sweep."""
+"""A sweep over labs of processes: one at a time, each under its own name, and none left, whatever ends the sweep."""
 
 from __future__ import annotations
 
@@ -35,20 +35,17 @@ def test_what_ends_it_leaves_nothing(whom: str, labs: Labs) -> None:
     """The desk says at its end what is left: labs, processes, interfaces."""
     labs.write(WIRE, "wire.yml")
     labs.write(SWEEP.replace("[30000, 60000]", "[4000000000]"), "s.yml")
-    process = labs.start("sweep", "s.yml")
-    try:
-        wait_for(lambda: "wire-" in labs.run("ps").out, PATIENCE)
-        if whom == "the sweep":
+    with labs.start("sweep", "s.yml") as process:
+        try:
+            wait_for(lambda: "wire-" in labs.run("ps").out, PATIENCE)
+            if whom == "Ctrl-C":
+                process.send_signal(signal.SIGINT)
+            elif whom == "the sweep":
+                process.kill()
+            else:
+                os.kill(workers(process.pid)[0], signal.SIGKILL)
+            _, errors = process.communicate(timeout=PATIENCE)
+        finally:
             process.kill()
-        else:
-            target, number = (
-                (process.pid, signal.SIGINT) if whom == "Ctrl-C" else (workers(process.pid)[0], signal.SIGKILL)
-            )
-            os.kill(target, number)
-        _, errors = process.communicate(timeout=PATIENCE)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
     assert process.returncode == {"Ctrl-C": 130, "the sweep": -signal.SIGKILL}.get(whom, 1), errors
     wait_for(lambda: "wire-" not in labs.run("ps").out, PATIENCE)
