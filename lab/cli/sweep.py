@@ -62,6 +62,8 @@ def main(
         print_json(_facts(sweep, path, swept))
     else:
         _print_medians(sweep, swept)
+    if not swept.tables.measures:
+        print_warning(f"no claim of {sweep.experiment.name} says a number: the tables have verdicts only")
     for measure in swept.tables.measures:
         _warn_of_nothing(measure, swept, folder)
     _conclude(path, swept)

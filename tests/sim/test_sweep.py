@@ -283,6 +283,15 @@ def test_a_measure_that_no_run_has_is_said(folder: Path) -> None:
     assert "warning: no run says a number of 'the first prt'" in done.stderr
 
 
+def test_an_experiment_without_numbers_has_verdicts(folder: Path) -> None:
+    (folder / "s.yml").write_text("experiment: same-port\ngrid: {first: [udp, tcp]}\n")
+    done = swept(folder)
+    assert done.returncode == 1
+    assert "warning: no claim of same-port says a number: the tables have verdicts only" in done.stderr
+    assert [row["verdict"] for row in table(folder, "results")] == ["passed", "failed"]
+    assert table(folder, "summary") == []
+
+
 def test_a_grid_that_grows_runs_what_is_new(folder: Path, whole: bytes) -> None:
     text = SWEEP.replace("[0, 1%, 3%]", "[0]")
     (folder / "s.yml").write_text(text.replace("repeat: 2", "repeat: 1"))
