@@ -20,13 +20,15 @@ from nodes.errors import StackError
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How an experiment is to be run. `changes` are texts of a person; without a seed, the topology's holds."""
+    """How an experiment is to be run. `changes` are texts of a person; without a seed and a name of the lab, the
+    topology's hold."""
 
     driver: Driver = "sim"
     seed: int | None = None
     variation: str | None = None
     changes: Mapping[str, str] = field(default_factory=dict)
     runs: Path | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Result:
                     "numbers": verdict.numbers,
                     "where": verdict.where or None,
                     "picture": verdict.picture or None,
+                    "seen": verdict.seen,
+                    "unit": verdict.unit or None,
                 }
                 for verdict in self.verdicts
             ],
@@ -101,6 +105,7 @@ def run_experiment(experiment: Experiment, asked: Asked, report: Report = lambda
             experiment.topology_with(parameters),
             driver=asked.driver,
             seed=asked.seed,
+            name=asked.name,
             runs=asked.runs,
             told=labs.append,
         )

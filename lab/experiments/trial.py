@@ -47,32 +47,43 @@ class Trial:
 
     # Saying
 
-    def expect(self, claim: str, passed: bool, numbers: str, where: str = "", picture: str = "") -> bool:
-        """Whether the claim held, with the numbers, and perhaps a picture (`lab.experiments.chart`). Returns
-        `passed`."""
-        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where, picture)
+    def expect(
+        self,
+        claim: str,
+        passed: bool,
+        numbers: str,
+        where: str = "",
+        picture: str = "",
+        *,
+        seen: float | None = None,
+        unit: str = "",
+    ) -> bool:
+        """Whether the claim held, with the numbers, and perhaps a picture (`lab.experiments.chart`); `seen` for tables,
+        where it was one number. Returns `passed`."""
+        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where, picture, seen, unit)
         self.verdicts.append(verdict)
         self._report(verdict)
         return verdict.passed
 
     def equal(self, claim: str, seen: object, expected: object, where: str = "") -> bool:
-        return self.expect(claim, seen == expected, f"expected {_text(expected)}, seen {_text(seen)}", where)
+        number = seen if isinstance(seen, int | float) and not isinstance(seen, bool) else None
+        return self.expect(
+            claim, seen == expected, f"expected {_text(expected)}, seen {_text(seen)}", where, seen=number
+        )
 
     def close(self, claim: str, seen: float, theory: float, within: float, unit: str = "", where: str = "") -> bool:
         """Whether a number is the theory's, give or take the fraction `within` of it."""
         off = abs(seen - theory)
         numbers = f"theory {_number(theory, unit)} ± {within:.0%}, seen {_number(seen, unit)}"
-        return self.expect(claim, off <= within * abs(theory), numbers, where)
+        return self.expect(claim, off <= within * abs(theory), numbers, where, seen=seen, unit=unit)
 
     def at_most(self, claim: str, seen: float, bound: float, unit: str = "", where: str = "") -> bool:
-        return self.expect(
-            claim, seen <= bound, f"expected at most {_number(bound, unit)}, seen {_number(seen, unit)}", where
-        )
+        numbers = f"expected at most {_number(bound, unit)}, seen {_number(seen, unit)}"
+        return self.expect(claim, seen <= bound, numbers, where, seen=seen, unit=unit)
 
     def at_least(self, claim: str, seen: float, bound: float, unit: str = "", where: str = "") -> bool:
-        return self.expect(
-            claim, seen >= bound, f"expected at least {_number(bound, unit)}, seen {_number(seen, unit)}", where
-        )
+        numbers = f"expected at least {_number(bound, unit)}, seen {_number(seen, unit)}"
+        return self.expect(claim, seen >= bound, numbers, where, seen=seen, unit=unit)
 
     # Looking
 

@@ -71,6 +71,8 @@ def load_experiment(path: Path) -> Experiment:
         parameters,
         {name: Variation(each.text, each.parameters, tuple(each.breaks)) for name, each in written.variations.items()},
         written.only_virtual,
+        tuple(each.claim for each in written.expect),
+        lambda values: _written(document, values),
     )
 
 

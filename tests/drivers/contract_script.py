@@ -37,7 +37,7 @@ async def main(lab: Lab) -> dict[str, Any]:
     """Each step leaves the lab as it was."""
     seen: dict[str, Any] = {"driver": lab.driver, "nodes": list(lab.nodes), "reaches": await reaches(lab, 3)}
     seen["routes"] = [route["prefix"] for route in (await lab.node("r").state())["routes"]]
-    seen["unknown"] = await refused(partial(called, lab.node, "zz"))
+    seen["unknown"] = [said.replace(lab.name, "this lab") for said in await refused(partial(called, lab.node, "zz"))]
     for step in (programs, impairments, cables, faults, files):
         seen |= await step(lab)
     return seen

@@ -49,7 +49,7 @@ def expected(driver: str, cannot: Mapping[Verb, str]) -> dict[str, Any]:
         "nodes": ["a", "b", "r", "s"],
         "reaches": True,
         "routes": ["10.0.0.0/24", "10.0.1.0/24"],
-        "unknown": ["UserInputError", "no node 'zz' in lab contract"],
+        "unknown": ["UserInputError", "no node 'zz' in lab this lab"],
         "answer": "HELLO\n",
         "impair": refusal("impair", "far"),
         **({} if "impair" in cannot else impaired),

@@ -41,7 +41,14 @@ def seen_on(request: pytest.FixtureRequest, row: Row) -> dict[str, Any]:
     with rig_of(request, row) as rig:
         script = rig.desk.write(SCRIPT, "demonstration.py")
         topology = str(CHECKOUT / "topologies" / "demo.yml")
-        options = ("--driver", row.name, "--json", *(["--stand-in"] if row.name == "sim" else []))
+        options = (
+            "--driver",
+            row.name,
+            "--json",
+            "--name",
+            rig.desk.new_name(),
+            *(["--stand-in"] if row.name == "sim" else []),
+        )
         done = rig.desk.run("run", script, topology, *options, code=0, timeout=200)
         result: dict[str, Any] = json.loads(done.out)["result"]
         return result
