@@ -11,7 +11,7 @@ import typer
 from lab.cli.common import JsonOption, SeedOption
 from lab.cli.output import counted, print_json, print_note, print_table, print_warning
 from lab.cli.progress import progress_bar
-from lab.errors import LabError
+from lab.errors import LabError, VerdictError
 from lab.experiments.sweep.folder import JOURNAL, Folder, read_journal
 from lab.experiments.sweep.load import Sweep, load_sweep
 from lab.experiments.sweep.sweeping import Swept, default_jobs, run_sweep
@@ -96,12 +96,13 @@ def _conclude(path: Path, swept: Swept) -> None:
     )
     if outcomes["passed"] == swept.runs:
         return
-    words = {"failed": "failed", "error": "did not come to their end", "lost": "were lost"}
+    words = {"failed": "failed", "error": "ended with an error", "lost": "got lost"}
     told = ", ".join(f"{outcomes[name]} {word}" for name, word in words.items() if outcomes[name])
     hint = f"the column `verdict` of {path}/results.csv tells which"
     if outcomes["lost"]:
         hint = "the same command runs those that were lost again; the column `error` says why they were"
-    raise LabError(f"of {counted(swept.runs, 'run')}, {told}", hint=hint)
+    kind = LabError if outcomes["error"] or outcomes["lost"] else VerdictError
+    raise kind(f"of {counted(swept.runs, 'run')}, {told}", hint=hint)
 
 
 def _print_plan(sweep: Sweep, path: Path, json: bool) -> None:

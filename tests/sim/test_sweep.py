@@ -198,7 +198,7 @@ def test_a_process_that_is_killed_costs_its_run_only(folder: Path, whole: bytes)
         os.kill(workers(process.pid)[0], signal.SIGKILL)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, errors
-    assert "error: of 12 runs, 1 were lost" in errors
+    assert "error: of 12 runs, 1 got lost" in errors
     assert "the same command runs those that were lost again" in errors
     assert len(lines(folder)) == RUNS
     rows = table(folder, "results")
@@ -250,18 +250,18 @@ def test_a_run_that_takes_too_long_is_ended(folder: Path) -> None:
     (folder / "s.yml").write_text("experiment: wire.yml\ngrid: {octets: [1000, 4000000000]}\ntimeout: 4s\n")
     done = swept(folder, "--jobs", "1")
     assert done.returncode == 1
-    assert "error: of 2 runs, 1 were lost" in done.stderr
+    assert "error: of 2 runs, 1 got lost" in done.stderr
     rows = {row["octets"]: row for row in table(folder, "results")}
     assert rows["1000"]["verdict"] == "passed"
     assert (rows["4000000000"]["verdict"], rows["4000000000"]["error"]) == ("lost", "longer than 4 s")
 
 
-def test_claims_that_fail_are_exit_code_1_and_their_runs_are_kept(folder: Path) -> None:
+def test_claims_that_fail_are_exit_code_7_and_their_runs_are_kept(folder: Path) -> None:
     (folder / "s.yml").write_text(
         "experiment: wire.yml\ngrid: {longest: [0.01, 100]}\nmeasure: {time: it takes a while}\n"
     )
     done = swept(folder)
-    assert done.returncode == 1
+    assert done.returncode == 7
     assert "error: of 2 runs, 1 failed" in done.stderr
     assert "the column `verdict` of sweeps/s/results.csv tells which" in done.stderr
     rows = table(folder, "results")
@@ -272,7 +272,7 @@ def test_claims_that_fail_are_exit_code_1_and_their_runs_are_kept(folder: Path) 
     assert times[1]["run"] == ""
     assert all(float(row["wall_s"]) > 0 for row in times)
     again = swept(folder)
-    assert again.returncode == 1
+    assert again.returncode == 7
     assert "0 were run now" in again.stderr
 
 
@@ -286,7 +286,7 @@ def test_a_measure_that_no_run_has_is_said(folder: Path) -> None:
 def test_an_experiment_without_numbers_has_verdicts(folder: Path) -> None:
     (folder / "s.yml").write_text("experiment: same-port\ngrid: {first: [udp, tcp]}\n")
     done = swept(folder)
-    assert done.returncode == 1
+    assert done.returncode == 7
     assert "warning: no claim of same-port says a number: the tables have verdicts only" in done.stderr
     assert [row["verdict"] for row in table(folder, "results")] == ["passed", "failed"]
     assert table(folder, "summary") == []
