@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lab.cli.common import DriverOption, JsonOption, SeedOption
-from lab.cli.output import print_json, print_note, print_table
+from lab.cli.output import counted, print_json, print_note, print_table
 from lab.drivers.abilities import CANNOT
 from lab.errors import UserInputError, VerdictError
 from lab.experiments.catalogue import CATALOGUE, find
@@ -34,15 +34,27 @@ RunsOption = Annotated[
 
 
 def list_all(json: JsonOption = False) -> None:
-    """List the catalogue: names, claims, drivers, variations."""
+    """List the catalogue by topics: names, drivers on which they run, claims; and why not on all."""
     if json:
         print_json([_facts(each) for each in CATALOGUE.values()])
         return
-    rows = [
-        (each.topic, each.name, " ".join(drivers_of(each)), each.claim)
-        for each in sorted(CATALOGUE.values(), key=lambda each: _TOPICS.index(each.topic))
-    ]
-    print_table(["TOPIC", "NAME", "DRIVERS", "CLAIM"], rows)
+    width = max(map(len, CATALOGUE))
+    for topic in _TOPICS:
+        rows = [
+            (each.name.ljust(width), _on(drivers_of(each)).ljust(len("DRIVERS")), each.claim)
+            for each in CATALOGUE.values()
+            if each.topic == topic
+        ]
+        print_table([topic.upper(), "DRIVERS", "CLAIM"], rows)
+        print()
+    print("Why not on all:")
+    for each in CATALOGUE.values():
+        if each.only_virtual:
+            print(_folded(f"  {each.name}: ", each.only_virtual))
+
+
+def _on(drivers: tuple[str, ...]) -> str:
+    return "all" if len(drivers) == len(CANNOT) else " ".join(drivers)
 
 
 def show(name: NameArgument, json: JsonOption = False) -> None:
@@ -108,7 +120,7 @@ def run(
         )
     if not json:
         seconds = sum(result.seconds for result in results)
-        print_note(f"{len(results)} runs passed, {seconds:.1f} s")
+        print_note(f"{counted(len(results), 'run')} passed, {seconds:.1f} s")
 
 
 def compare(

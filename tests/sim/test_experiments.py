@@ -106,7 +106,7 @@ def test_run_says_numbers_and_the_seed(tmp_path: Path) -> None:
     assert "pass  two programs have port 5000 at the same time" in done.stdout
     assert "expected served, served, seen served, served" in done.stdout
     assert "seed 7" in done.stdout
-    assert "1 runs passed" in done.stderr
+    assert "1 run passed" in done.stderr
 
 
 @pytest.mark.slow
