@@ -41,20 +41,16 @@ def list_all(json: JsonOption = False) -> None:
     width = max(map(len, CATALOGUE))
     for topic in _TOPICS:
         rows = [
-            (each.name.ljust(width), _on(drivers_of(each)).ljust(len("DRIVERS")), each.claim)
+            (each.name.ljust(width), " ".join(drivers_of(each)).ljust(len("sim netns mininet")), each.claim)
             for each in CATALOGUE.values()
             if each.topic == topic
         ]
         print_table([topic.upper(), "DRIVERS", "CLAIM"], rows)
         print()
-    print("Why not on all:")
+    print("Why in virtual time (sim) only:")
     for each in CATALOGUE.values():
         if each.only_virtual:
             print(_folded(f"  {each.name}: ", each.only_virtual))
-
-
-def _on(drivers: tuple[str, ...]) -> str:
-    return "all" if len(drivers) == len(CANNOT) else " ".join(drivers)
 
 
 def show(name: NameArgument, json: JsonOption = False) -> None:

@@ -68,6 +68,11 @@ class Experiment:
     check: Callable[[Mapping[str, Parameter]], object] = dict
     """Raises UserInputError for parameters with which it cannot run; what a script takes, the script alone knows."""
 
+    @property
+    def runs_programs_of_lab(self) -> bool:
+        """Whether its nodes import modules of `lab`: the script of a file runs applications only."""
+        return getattr(self.script, "__module__", "").startswith("lab.experiments.catalogue.")
+
     def with_parameters(self, variation: str | None, changes: Mapping[str, str]) -> dict[str, Parameter]:
         """All parameters, of which some are a variation's, and some a person's: texts. Raises UserInputError."""
         values = dict(self.parameters)

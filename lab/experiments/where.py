@@ -1,7 +1,7 @@
 """On which drivers an experiment runs, and why not on the others: in the drivers' own words.
 
 What a driver cannot do it says itself (lab/drivers/abilities.py); what an experiment needs is in its topology, but for
-virtual time, which `only_virtual` asks for.
+virtual time, which `only_virtual` asks for, and `lab`, which is not in the image of containers.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def why_not(experiment: Experiment, driver: str, parameters: Mapping[str, Parame
     if experiment.only_virtual and "virtual" in cannot:
         error = refusal(driver, "virtual", experiment.name)
         return EnvironmentLackError(f"{error.message}, and {experiment.only_virtual}", hint="leave out `--driver`")
+    if driver == "docker" and experiment.runs_programs_of_lab:
+        message = (
+            f"{experiment.name}: it runs programs of `lab` in its nodes, and the driver docker's containers have none"
+        )
+        return EnvironmentLackError(message, hint="netns and mininet can: `--driver netns`")
     plan = make_plan(loads(experiment.topology_with(parameters), experiment.name), None, None, driver)
     try:
         require_for(_Named(driver, cannot), plan)

@@ -19,7 +19,7 @@ from lab.errors import EnvironmentLackError, UserInputError
 from lab.experiments.catalogue import CATALOGUE, find
 from lab.experiments.runner import Asked, Result, run_experiment
 from lab.experiments.trial import Trial, jain, latest
-from lab.experiments.where import drivers_of
+from lab.experiments.where import drivers_of, why_not
 
 ROOT = Path(__file__).parents[2]
 LAB = (sys.executable, "-m", "lab", "experiment")
@@ -199,11 +199,20 @@ def test_a_topology_that_a_driver_cannot_have(tmp_path: Path) -> None:
     each = dataclasses.replace(
         find("handshake"), topology="name: k\nnodes: {a: {kind: host, stack: kernel}, b: host}\nlinks: [a -- b]\n"
     )
-    assert drivers_of(each) == ("netns", "docker", "mininet")
+    assert drivers_of(each) == ("netns", "mininet")
+    refused = why_not(each, "docker", each.parameters)
+    assert refused is not None
+    assert "runs programs of `lab` in its nodes" in refused.message
+    of_a_file = dataclasses.replace(each, script=_script)
+    assert drivers_of(of_a_file) == ("netns", "docker", "mininet")
     with pytest.raises(EnvironmentLackError, match="handshake: a: the driver sim cannot run hosts and routers with"):
         run_experiment(each, Asked(runs=tmp_path))
     bridge = "name: k\nnodes: {a: host, b: host, s: {kind: switch, impl: ovs}}\nlinks: [a -- s, b -- s]\n"
-    assert "docker" not in drivers_of(dataclasses.replace(each, topology=bridge))
+    assert "docker" not in drivers_of(dataclasses.replace(of_a_file, topology=bridge))
+
+
+async def _script(trial: Trial) -> None:
+    """Runs nothing of `lab` in its nodes."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the trial
