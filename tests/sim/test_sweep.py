@@ -346,6 +346,9 @@ def test_a_dry_run_touches_nothing(folder: Path) -> None:
     assert facts["runs"][0]["point"] == {"links.wire.impair.loss": 0, "octets": 300000}
 
 
+MATHIS = "experiment: mathis\ngrid: {seconds: [1]}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words", "code", "says"),
     [
@@ -361,9 +364,9 @@ def test_a_dry_run_touches_nothing(folder: Path) -> None:
         (SWEEP, ("--out", "/proc/nothing"), 4, ["cannot write /proc/nothing"]),
         (SWEEP, ("--jobs", "0"), 2, ["--jobs"]),
         (SWEEP, ("--repeat", "0"), 2, ["--repeat"]),
-        (SWEEP, ("--driver", "docker"), 2, ["wire does not run on docker", "it runs on sim, netns"]),
+        (MATHIS, ("--driver", "netns"), 2, ["mathis does not run on netns", "it takes a minute until"]),
     ],
-    ids=["empty grid", "no experiment", "a file", "another folder", "no disk", "no jobs", "no repeat", "docker"],
+    ids=["empty grid", "no experiment", "a file", "another folder", "no disk", "no jobs", "no repeat", "a driver"],
 )
 def test_what_is_wrong_is_said(text: str, words: tuple[str, ...], code: int, says: list[str], folder: Path) -> None:
     (folder / "s.yml").write_text(text)
