@@ -40,7 +40,7 @@ FAST_TESTS := tests/architecture tests/unit tests/vectors tests/property tests/s
 # Everything that continuous integration runs.
 test: setup system-packages lint types
 	$(BIN)/pytest -m "not benchmark" $(FAST_TESTS) -n 2 -q
-	$(BIN)/pytest -m "not benchmark and not alone" tests/system tests/drivers -n 2 --dist loadgroup -q
+	$(BIN)/pytest -m "not benchmark and not alone" tests/system tests/drivers -n 2 --dist loadfile -q
 	$(BIN)/pytest -m "not benchmark and alone" tests/system -q
 
 # The fast part: no namespaces, no root.

@@ -55,22 +55,12 @@ def in_ci() -> bool:
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if in_ci() else "dev"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(SYSTEM_FOLDER):
             item.add_marker(pytest.mark.system)
         if item.path.name in ALONE:
             item.add_marker(pytest.mark.alone)
-        if item.get_closest_marker("system") is not None:
-            item.add_marker(pytest.mark.xdist_group(_together(item)))
-
-
-def _together(item: pytest.Item) -> str:
-    """Which tests share a worker: those of a file, and all that need the one Docker engine."""
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    needs_engine = "docker_engine" in getattr(item, "fixturenames", ())
-    return "docker" if needs_engine or any(getattr(each, "engine", False) for each in parameters) else str(item.path)
 
 
 def pytest_collection_finish() -> None:
