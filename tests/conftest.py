@@ -30,6 +30,8 @@ ALONE = (
     "test_links_schedule.py",
     "test_netem_lab.py",
     "test_netem_oracle_times.py",
+    "test_queue_oracle.py",
+    "test_queue_oracle_chance.py",
     "test_relay.py",
     "test_relay_executor.py",
 )
