@@ -305,9 +305,12 @@ class Labs:
         return done.code == 0
 
     def reaches(self, name: str, source: str, target: str) -> bool:
-        """Within some seconds. Nodes hear of cables and of each other when the machine lets them, and an ARP request
-        that was lost is sent again after a second."""
-        return any(self.pings(name, source, target) for _ in range(4))
+        """Within some seconds. Nodes hear of cables and of each other when the machine lets them, an ARP request that
+        was lost is sent again after a second, and a neighbor that did not answer is not asked again for three."""
+        end = time.monotonic() + GONE_WITHIN
+        while not (reached := self.pings(name, source, target)) and time.monotonic() < end:
+            time.sleep(0.1)
+        return reached
 
     # What there is
 
