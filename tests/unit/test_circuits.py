@@ -221,3 +221,28 @@ def test_what_is_no_packet_is_named(octets: bytes, field: str) -> None:
     with pytest.raises(WireError) as caught:
         wire.parse(octets)
     assert caught.value.field == field
+
+
+def test_a_call_that_has_passed_too_many_nodes_is_cleared() -> None:
+    chain = Chain()
+    chain.nodes[1].receive(0, _mac(1), wire.build(wire.CallRequest(1, 1, Ip4(2), Ip4(0))), 0)
+    sent = [(port, wire.parse(packet)) for port, packet in chain.nodes[1].transmit()]
+    assert sent == [(0, wire.ClearRequest(1, Cause.HOPS_EXCEEDED))]
+
+
+def test_a_call_on_a_label_in_use_ends_the_circuit_that_had_it() -> None:
+    chain = Chain()
+    _, called = chain.opened()
+    chain.nodes[1].receive(0, _mac(1), wire.build(wire.CallRequest(1, 32, Ip4(2), Ip4(0))), 0)
+    chain.pump()
+    assert called.cause == Cause.UNKNOWN_CIRCUIT
+    fresh = chain.nodes[2].accept()
+    assert fresh is not None
+    assert fresh.state == "open"
+
+
+def test_data_on_an_unknown_label_is_answered_by_a_clear() -> None:
+    chain = Chain()
+    chain.nodes[1].receive(0, _mac(1), wire.build(wire.Data(77, b"x")), 0)
+    sent = [(port, wire.parse(packet)) for port, packet in chain.nodes[1].transmit()]
+    assert sent == [(0, wire.ClearRequest(77, Cause.UNKNOWN_CIRCUIT))]
