@@ -35,14 +35,17 @@ system-packages:
 bench-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-packages $(BENCH_PACKAGES); fi
 
+FAST_TESTS := tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim tests/cpython
+
 # Everything that continuous integration runs.
 test: setup system-packages lint types
-	$(BIN)/pytest -m "not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim tests/cpython -n 2 -q
-	$(BIN)/pytest -m "not benchmark" tests/system -q
+	$(BIN)/pytest -m "not benchmark" $(FAST_TESTS) -n 2 -q
+	$(BIN)/pytest -m "not benchmark and not alone" tests/system tests/drivers -n 2 --dist loadfile -q
+	$(BIN)/pytest -m "not benchmark and alone" tests/system -q
 
 # The fast part: no namespaces, no root.
 check: setup lint types
-	$(BIN)/pytest -m "not system and not benchmark" tests/architecture tests/unit tests/vectors tests/property tests/script tests/sim tests/cpython -n 2 -q
+	$(BIN)/pytest -m "not system and not benchmark" $(FAST_TESTS) tests/drivers -n 2 -q
 
 lint: setup
 	$(BIN)/ruff check .

@@ -32,9 +32,11 @@ from nodes.io.packet_socket import PacketSocket
 from nodes.io.reactor import Reactor
 from nodes.io.recorder import Recorder, Recording
 from nodes.network.barrier import Barrier
+from nodes.raw_frames import check_frame, not_taken
 from nodes.stack import Stack
 from nodes.trace.events import NodeStarted, NodeStopped
 from nodes.units import earliest
+from nodes.wire import virtio
 
 FRAMES_PER_WAKE_UP = 64
 """Frames taken from one port before the others, the timer and the control socket get their turn."""
@@ -164,6 +166,17 @@ class Agent:
         if self.device is None:
             self._close_sockets()
         return result
+
+    def send_frame(self, interface: str | None, frame: bytes, now: int) -> None:
+        """Send what somebody else has made. Raises StackError where it is none, or where the link does not take it."""
+        port = check_frame(self.config, interface, frame)
+        if self.config.interfaces[port].offload:
+            frame = virtio.PLAIN + frame
+        before = dict(self._sockets[port].not_sent)
+        self._send([(port, frame)], now)
+        for reason, count in self._sockets[port].not_sent.items():
+            if count > before.get(reason, 0):
+                raise not_taken(self.config.interfaces[port].name, reason)
 
     def state(self, now: int) -> dict[str, object]:
         """All that this node knows of itself, as values of JSON."""

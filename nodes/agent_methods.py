@@ -21,6 +21,7 @@ from nodes.device import Device
 from nodes.errors import MisuseError
 from nodes.io.control import Methods, Request, dispatch
 from nodes.io.reactor import Reactor
+from nodes.io.recorder import Recorder
 from nodes.network.barrier import Barrier
 from nodes.stack import Stack
 from nodes.trace.sqlog import SqlogWriter
@@ -40,6 +41,7 @@ class Served(Protocol):
     config: NodeConfig
     device: Device | None
     reactor: Reactor
+    recorder: Recorder
     runner: ApplicationRunner | None
     trace: SqlogWriter
 
@@ -50,6 +52,8 @@ class Served(Protocol):
     def start_capture(self) -> str: ...
 
     def stop_capture(self) -> dict[str, object]: ...
+
+    def send_frame(self, interface: str | None, frame: bytes, now: int) -> None: ...
 
     def end(self, reason: str) -> None: ...
 
@@ -81,6 +85,7 @@ class AgentMethods:
             "programs": self._describe_programs,
             "program_cancel": self._cancel_program,
             "barrier": self._block,
+            "send_frame": self._send_frame,
             "follow": self._follow,
             "flush": self._flush,
             "capture_start": self._capture_start,
@@ -241,6 +246,12 @@ class AgentMethods:
         self._agent.barrier.block(params["addresses"], monotonic_ns())
         request.result(self._agent.barrier.snapshot())
 
+    def _send_frame(self, request: Request, params: Parameters) -> None:
+        """Send a frame as it is, as a program with a packet socket would."""
+        frame = base64.b64decode(params["frame"], validate=True)
+        self._agent.send_frame(params.get("interface"), frame, monotonic_ns())
+        request.result({"octets": len(frame)})
+
     def _follow(self, request: Request, _: Parameters) -> None:
         """Every event from now on, until the client cancels."""
         trace = self._agent.trace
@@ -249,7 +260,7 @@ class AgentMethods:
 
     def _flush(self, request: Request, _: Parameters) -> None:
         """Answer when all events so far can be read in the trace."""
-        self._agent.trace.flush()
+        self._agent.recorder.flush()
         request.result({})
 
     def _capture_start(self, request: Request, _: Parameters) -> None:

@@ -7,7 +7,8 @@ as JSON. Addresses are text (`10.0.0.1/24`, `02:5a:00:00:00:01`); an agent parse
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Literal
 
 from nodes import json_values
@@ -19,6 +20,28 @@ NodeKind = Literal["host", "router", "switch", "hub"]
 StackKind = Literal["layerlab", "kernel", "ovs"]
 """Who moves a node's frames: we, Linux, or (a switch only) Open vSwitch."""
 TraceLevel = Literal["off", "state", "packets"]
+ArqKind = Literal["stop-and-wait", "go-back-n", "selective-repeat"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArqConfig:
+    """ARQ between the two ends of a link, the same at both. Times in ns. Numbers have `bits` bits; `window` frames may
+    be unacknowledged; after `retries` transmissions in vain a frame is given up. `queue` frames wait for the window.
+    The receiver takes `processing` for each frame, and has room for `buffer` of them. Without `flow_control` it does
+    not say so. Without `reject` only the timer repeats. `rate` (bit/s) is that of the line, 0 where there is none: the
+    sender is its transmitter, and begins a frame when the last one has left."""
+
+    kind: ArqKind = "stop-and-wait"
+    bits: int = 1
+    window: int = 1
+    timeout: int = 200_000_000
+    retries: int = 10
+    queue: int = 1000
+    buffer: int = 2
+    processing: int = 0
+    flow_control: bool = True
+    reject: bool = True
+    rate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +51,8 @@ class InterfaceConfig:
     `addresses`. `address_check: probe` uses an address only after the probes of RFC 5227, `none` neither probes nor
     announces it; it is defended in any case. `offload` lets the interface take and give frames that are longer than
     the MTU and whose checksum is not made yet, each behind a virtio-net header; only hosts of ours and the kernel's
-    nodes can. `peer` says what is at the other end, `peer_kind` of which kind it is."""
+    nodes can. `arq` repeats on the link what the link loses. `peer` says what is at the other end, `peer_kind` of which
+    kind it is."""
 
     name: str
     mac: str
@@ -38,6 +62,7 @@ class InterfaceConfig:
     address_source: Literal["static", "rarp"] = "static"
     address_check: Literal["none", "announce", "probe"] = "announce"
     offload: bool = False
+    arq: ArqConfig | None = None
     link: str = ""
     peer: str = ""
     peer_kind: Literal["", "host", "router", "switch", "hub"] = ""
@@ -132,6 +157,14 @@ class NodeConfig:
     capture: bool = False
     container: ContainerConfig | None = None
     version: int = PROTOCOL_VERSION
+
+    def at_start(self, number: int) -> NodeConfig:
+        """As it is for the n-th start of the node, the first being 0. One that comes back draws other random numbers
+        than before: those that others have seen must not tell them what follows (RFC 6528 section 3)."""
+        if not number:
+            return self
+        text = f"{self.seed}/start {number}"
+        return replace(self, seed=int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big"))
 
     @property
     def is_bridge(self) -> bool:

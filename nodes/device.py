@@ -48,6 +48,8 @@ def build_device(config: NodeConfig, random: Random, tracer: Tracer, now: int) -
     stack is the kernel's, which have none."""
     if config.kind != "host" and any(interface.offload for interface in config.interfaces):
         raise MisuseError(f"{config.name}: a {config.kind} passes on what a wire carries and has no offload")
+    if config.kind in ("switch", "hub") and any(interface.arq for interface in config.interfaces):
+        raise MisuseError(f"{config.name}: a {config.kind} passes frames on and has no ARQ")
     ports = [interface.name for interface in config.interfaces]
     if config.kind == "hub":
         return Hub(ports, tracer)

@@ -8,6 +8,7 @@ that was started, `__main__` over there, is imported here under the name `__mp_m
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
@@ -33,6 +34,12 @@ class Call(NamedTuple):
     main: ModuleType | None
 
 
+NOT_HERE = (
+    "A node imports the file that has the function, and what that imports. A container has only what is in its image: "
+    "put functions for nodes into a file that imports nothing else, `lab` for one, or the library into the image."
+)
+
+
 class UserModules:
     """Those that were loaded from their files, each until its file is another."""
 
@@ -50,7 +57,11 @@ class UserModules:
             os.chdir(folder)
         main = None
         for entry in modules:
-            module = self._load(entry["name"], entry.get("file"))
+            try:
+                module = self._load(entry["name"], entry.get("file"))
+            except ModuleNotFoundError as error:
+                error.add_note(NOT_HERE)
+                raise
             if entry["name"] in (MAIN, STAND_IN):
                 main = module
         stand_for_main(main)
@@ -62,7 +73,11 @@ class UserModules:
             name = STAND_IN
         if file is None:
             return importlib.import_module(name)
-        status = Path(file).stat()
+        try:
+            status = Path(file).stat()
+        except FileNotFoundError:
+            why = "its program is not there for this node (a container sees only the folder where its lab was started)"
+            raise FileNotFoundError(errno.ENOENT, why, file) from None
         stamp = str(Path(file).resolve()), status.st_mtime_ns, status.st_size
         known = self._loaded.get(name)
         if known is not None:

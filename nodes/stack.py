@@ -25,7 +25,10 @@ from typing import Protocol
 
 from nodes.contract import InterfaceConfig, NodeConfig
 from nodes.datalink.arp import ArpSettings
+from nodes.datalink.arq.settings import ArqSettings
+from nodes.datalink.arq_interface import ArqInterface
 from nodes.datalink.interface import EthernetInterface, Interface, PointToPointInterface
+from nodes.datalink.port import Delivery
 from nodes.datalink.rarp import RarpServer
 from nodes.errors import MisuseError
 from nodes.network.datagram import Datagram, IcmpError
@@ -78,6 +81,7 @@ class Stack:
         tcp: TcpSettings = DEFAULTS,
     ) -> None:
         self.interfaces = tuple(interfaces)
+        self._arq = tuple(each for each in self.interfaces if isinstance(each, ArqInterface))
         self.ip = InternetLayer(self.interfaces, random, tracer, forwarding=forwarding, now=now)
         self._ready = ReadyQueue()
         self.udp = UdpLayer(self.ip, random, tracer, self._ready)
@@ -126,16 +130,29 @@ class Stack:
         if delivery is None:
             self.ip.refresh(now)  # ARP and RARP give and take addresses
         else:
-            packet, link_broadcast, checksum_valid = delivery
-            datagram = self.ip.receive(interface, packet, link_broadcast, now, checksum_valid)
-            if datagram is not None:
-                self._deliver(datagram, now)
+            self._take(interface, delivery, now)
+        if self._arq:
+            self._take_held(now)
         self._settle(now)
+
+    def _take(self, interface: Interface, delivery: Delivery, now: int) -> None:
+        packet, link_broadcast, checksum_valid = delivery
+        datagram = self.ip.receive(interface, packet, link_broadcast, now, checksum_valid)
+        if datagram is not None:
+            self._deliver(datagram, now)
+
+    def _take_held(self, now: int) -> None:
+        """What links with ARQ had to keep until now."""
+        for interface in self._arq:
+            while (delivery := interface.next_delivery(now)) is not None:
+                self._take(interface, delivery, now)
 
     def timeout(self, now: int) -> None:
         """Does what is due."""
         for interface in self.interfaces:
             interface.timeout(now)
+        if self._arq:
+            self._take_held(now)
         self.ip.refresh(now)
         self.ip.timeout(now)
         self.tcp.timeout(now)
@@ -182,10 +199,13 @@ class Stack:
         self._settle(now)
 
     def set_mtu(self, interface: int, mtu: int, now: int) -> None:
-        """Raises MisuseError outside 68 to 65535 (RFC 791 section 3.2)."""
+        """The MTU of the medium, of which the interface may need a part for itself. On a medium too short for that,
+        IP keeps its 68 octets, and long frames are lost there. Raises MisuseError outside 68 to 65535 (RFC 791 section
+        3.2)."""
         if not MINIMUM_MTU <= mtu <= ipv4.MAXIMUM_LENGTH:
             raise MisuseError(f"an MTU of {mtu} octets, {MINIMUM_MTU} to {ipv4.MAXIMUM_LENGTH} expected")
         port = self.interfaces[interface]
+        mtu = max(mtu - port.overhead, MINIMUM_MTU)
         old, port.mtu = port.mtu, mtu
         if mtu != old:
             self._tracer(now, InterfaceUpdated(port.name, f"mtu {old}", f"mtu {mtu}", "configuration"))
@@ -279,14 +299,22 @@ class Stack:
 
 
 def _interface(index: int, config: InterfaceConfig, random: random_module.Random, tracer: Tracer) -> Interface:
-    if not MINIMUM_MTU <= config.mtu <= ipv4.MAXIMUM_LENGTH:
-        raise MisuseError(f"{config.name}: an MTU of {config.mtu} octets, {MINIMUM_MTU} to 65535 expected")
+    least = MINIMUM_MTU + (ArqInterface.overhead if config.arq else 0)
+    if not least <= config.mtu <= ipv4.MAXIMUM_LENGTH:
+        raise MisuseError(f"{config.name}: an MTU of {config.mtu} octets, {least} to 65535 expected")
     if config.kind == "ip":
         if config.offload:
             raise MisuseError(f"{config.name}: a point-to-point interface has no offload")
+        if config.arq:
+            raise MisuseError(f"{config.name}: a point-to-point interface has no ARQ")
         return PointToPointInterface(index, config.name, config.mtu, tracer)
     settings = ArpSettings(announcements=0) if config.address_check == "none" else ArpSettings()
     mac = parse_mac(config.mac)
+    if config.arq is not None:
+        if config.offload:
+            raise MisuseError(f"{config.name}: ARQ numbers single frames, and has no offload")
+        arq = ArqSettings.from_config(config.arq)
+        return ArqInterface(index, config.name, mac, config.mtu, random, tracer, settings, arq)
     return EthernetInterface(index, config.name, mac, config.mtu, random, tracer, settings, offload=config.offload)
 
 

@@ -22,6 +22,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SYSTEM_FOLDER = Path(__file__).parent / "system"
+ALONE = (
+    "test_campus.py",
+    "test_link_meter.py",
+    "test_link_meter_uml.py",
+    "test_links_lab.py",
+    "test_links_schedule.py",
+    "test_netem_lab.py",
+    "test_netem_oracle_times.py",
+    "test_queue_oracle.py",
+    "test_queue_oracle_chance.py",
+    "test_relay.py",
+    "test_relay_executor.py",
+)
+"""Files whose tests measure times; `make test` runs them after the others, one by one."""
 
 # No deadlines and no "too slow": both read the wall clock, and a busy machine would fail a test that is right.
 settings.register_profile("dev", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -47,6 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(SYSTEM_FOLDER):
             item.add_marker(pytest.mark.system)
+        if item.path.name in ALONE:
+            item.add_marker(pytest.mark.alone)
 
 
 def pytest_collection_finish() -> None:

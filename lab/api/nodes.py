@@ -58,6 +58,13 @@ class Node:
         """All of them, without prefix lengths."""
         return [text.partition("/")[0] for text in self._backend.plan.addresses_of(self.name)]
 
+    @property
+    def mac(self) -> str:
+        """Of its first interface. Raises UserInputError for a node without any."""
+        if not self._config.interfaces:
+            raise UserInputError(f"{self.name} has no interface: no link leads to it")
+        return self._config.interfaces[0].mac
+
     async def run(
         self, function: Callable[Parameters, Awaitable[Result]], *args: Parameters.args, **keywords: Parameters.kwargs
     ) -> Result:
@@ -147,6 +154,23 @@ class Node:
         microseconds in a second. In virtual time only: UserInputError elsewhere."""
         ppb = None if drift_ppm is None else round(drift_ppm * 1000)
         self._backend.set_clock(self.name, None if offset is None else nanoseconds(offset, signed=True), ppb)
+
+    async def send_frame(self, frame: bytes | bytearray | memoryview, interface: str | None = None) -> None:
+        """Send octets as they are, as a program with a packet socket would: an Ethernet frame with its header and
+        without its check sequence, or a bare IP packet on an interface of that kind. The stack knows nothing of it, and
+        nobody checks what it says of its source. `interface` may be left out where there is only one.
+
+        Raises UserInputError for what is too short and for an interface that does not exist, NodeError where the link
+        does not take it, and for nodes and switches of a kernel, whose stack is not ours."""
+        if self.stack != "layerlab":
+            what = f"has the {self.stack}'s stack" if self.kind in ("host", "router") else f"is a {self.stack} switch"
+            raise NodeError(
+                f"{self.name} {what}: frames of others go through ours only",
+                hint='run a Linux program there that sends them: `await node.exec("hping3", ...)`',
+            )
+        if not isinstance(frame, bytes | bytearray | memoryview):
+            raise UserInputError(f"a frame is octets, not {type(frame).__name__}", hint="bytes of the whole frame")
+        await self._backend.send_frame(self.name, bytes(frame), interface)
 
     async def start_capture(self) -> str:
         """Record frames as pcapng; the path of the file."""

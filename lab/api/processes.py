@@ -7,11 +7,13 @@ ending a lab, and reading what it recorded, are the command line's own blocking 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import errno
 import inspect
 import ipaddress
 import json
+import os
 import socket
 import threading
 import time
@@ -163,6 +165,7 @@ class ProcessLab:
             raise error_of(answer)
 
     async def exec(self, node: str, command: Sequence[str], timeout: float | None) -> Exited:
+        await self._may_enter(node)
         line, environment = own_python("lab", "exec", "--lab", self.plan.lab, node, "--", *command)
         return await _ended(line, environment, timeout)
 
@@ -211,6 +214,10 @@ class ProcessLab:
         if (await self._status())[node] in _ON:
             await self._ask(node, "barrier", {"addresses": list(addresses)})
 
+    async def send_frame(self, node: str, frame: bytes, interface: str | None) -> None:
+        encoded = base64.b64encode(frame).decode("ascii")
+        await self._ask(node, "send_frame", {"interface": interface, "frame": encoded})
+
     async def capture(self, node: str, *, start: bool) -> dict[str, Any]:
         return await self._ask(node, "capture_start" if start else "capture_stop")
 
@@ -234,10 +241,7 @@ class ProcessLab:
     def flush(self, node: str | None) -> None:
         client = LabClient(self.plan.lab)
         try:
-            client.flush()
-            for each in self._that_record({name: row.state for name, row in client.nodes().items()}, node):
-                with contextlib.suppress(NodeError), client.agent(each) as agent:  # one that died has flushed nothing
-                    agent.call("flush")
+            client.flush(node)
         finally:
             client.close()
 
@@ -380,6 +384,15 @@ class ProcessLab:
             return (await self._agent(node).ask(method, params, within=within, heard=heard)).result
         except ControlError as error:
             raise agent_error(node, error) from error
+
+    async def _may_enter(self, node: str) -> None:
+        """Raises the error of a node that cannot be entered, which would otherwise look like a command that failed."""
+        try:
+            answer = await self._supervisor.ask("enter", {"node": node, "verb": "exec"}, within=ANSWER)
+        except ControlError as error:
+            raise supervisor_error(self.plan.lab, error) from error
+        for descriptor in answer.fds:
+            os.close(descriptor)
 
     async def _supervise(self, method: str, **params: Any) -> dict[str, Any]:
         try:

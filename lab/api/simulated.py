@@ -178,6 +178,10 @@ class SimulatedLab:
     async def block(self, node: str, addresses: Sequence[str]) -> None:
         self._do(node, lambda: self.network.node(node).block(addresses))
 
+    async def send_frame(self, node: str, frame: bytes, interface: str | None) -> None:
+        found = self._that_is_on(node)
+        self._do(node, lambda: found.send_frame(interface, frame))
+
     async def impair(self, link: str, patch: Patch, directions: Sequence[Direction], *, replace: bool) -> None:
         self._do(link, lambda: self.network.link(link).impair(patch, directions, replace=replace))
         self.record.watch()

@@ -59,7 +59,7 @@ def open_lab(name: str | None) -> LabClient:
 
 
 def find_run(given: Path | None, lab: str | None) -> Run:
-    """The run that is meant: a folder, the run of a lab that is up, or the latest one here."""
+    """The run that is meant: a folder, that of a lab that is up, with all so far, or the latest one here."""
     if given is not None:
         run = Run(given)
         run.facts()
@@ -67,6 +67,7 @@ def find_run(given: Path | None, lab: str | None) -> Run:
     running = registry.running()
     if lab in running or (lab is None and len(running) == 1):
         client = open_lab(lab)
+        client.flush()
         folder = client.status()["run"]
         client.close()
         return Run(Path(folder))

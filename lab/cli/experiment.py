@@ -11,13 +11,15 @@ from typing import Annotated
 import typer
 
 from lab.cli.common import DriverOption, JsonOption, SeedOption
-from lab.cli.output import print_json, print_note, print_table
+from lab.cli.output import counted, print_json, print_note, print_table
+from lab.drivers.abilities import CANNOT
 from lab.errors import UserInputError, VerdictError
 from lab.experiments.catalogue import CATALOGUE, find
 from lab.experiments.experiment import Experiment
 from lab.experiments.junit import write_junit
 from lab.experiments.runner import Asked, Result, run_experiment
 from lab.experiments.verdict import Verdict
+from lab.experiments.where import drivers_of, why_not
 from lab.experiments.written import load_experiment
 
 WIDTH = 78
@@ -32,15 +34,23 @@ RunsOption = Annotated[
 
 
 def list_all(json: JsonOption = False) -> None:
-    """List the catalogue: names, claims, drivers, variations."""
+    """List the catalogue by topics: names, drivers on which they run, claims; and why not on all."""
     if json:
         print_json([_facts(each) for each in CATALOGUE.values()])
         return
-    rows = [
-        (each.topic, each.name, " ".join(each.drivers()), each.claim)
-        for each in sorted(CATALOGUE.values(), key=lambda each: _TOPICS.index(each.topic))
-    ]
-    print_table(["TOPIC", "NAME", "DRIVERS", "CLAIM"], rows)
+    width = max(map(len, CATALOGUE))
+    for topic in _TOPICS:
+        rows = [
+            (each.name.ljust(width), " ".join(drivers_of(each)).ljust(len("sim netns mininet")), each.claim)
+            for each in CATALOGUE.values()
+            if each.topic == topic
+        ]
+        print_table([topic.upper(), "DRIVERS", "CLAIM"], rows)
+        print()
+    print("Why in virtual time (sim) only:")
+    for each in CATALOGUE.values():
+        if each.only_virtual:
+            print(_folded(f"  {each.name}: ", each.only_virtual))
 
 
 def show(name: NameArgument, json: JsonOption = False) -> None:
@@ -106,7 +116,7 @@ def run(
         )
     if not json:
         seconds = sum(result.seconds for result in results)
-        print_note(f"{len(results)} runs passed, {seconds:.1f} s")
+        print_note(f"{counted(len(results), 'run')} passed, {seconds:.1f} s")
 
 
 def compare(
@@ -163,9 +173,9 @@ def _found(name: str) -> Experiment:
 def _results(asked: Sequence[tuple[Experiment, Asked]], driver: str, *, skip: bool, quiet: bool) -> Iterator[Result]:
     """One after the other, telling the verdicts as they come."""
     for each, how in asked:
-        if skip and driver not in each.drivers():
+        if skip and (refused := why_not(each, driver, each.with_parameters(how.variation, {}))) is not None:
             if how.variation is None and not quiet:
-                print(f"{each.name}: not on {driver}: {each.only_virtual}")
+                print(refused.message)
             continue
         if not quiet:
             print(f"{each.name}{f', {how.variation}' if how.variation else ''}: {_claim(each, how)}", flush=True)
@@ -194,6 +204,8 @@ def _print(breaks: Sequence[str], verdict: Verdict) -> None:
     print(_folded("        ", verdict.numbers))
     if verdict.where and not has_to_fail:
         print(_folded("        ", f"in the trace of {verdict.where}"))
+    if verdict.picture:
+        print(verdict.picture)
 
 
 def _word(verdict: Verdict | None) -> str:
@@ -227,8 +239,8 @@ def _changes(words: Sequence[str]) -> dict[str, str]:
 def _drivers(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in ("sim", "netns"):
-            raise UserInputError(f"there is no driver {name!r}", hint="sim,netns")
+        if name not in CANNOT:
+            raise UserInputError(f"there is no driver {name!r}", hint=f"there are {', '.join(CANNOT)}")
     return names
 
 
@@ -239,7 +251,7 @@ def _facts(found: Experiment) -> dict[str, object]:
         "claim": found.claim,
         "look_at": found.look_at,
         "explanation": found.explanation,
-        "drivers": list(found.drivers()),
+        "drivers": list(drivers_of(found)),
         "only_virtual": found.only_virtual or None,
         "parameters": dict(found.parameters),
         "variations": {

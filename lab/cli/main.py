@@ -45,6 +45,7 @@ COMMANDS = {
     "link": "Take a link down, or up again.",
     "impair": "Delay, lose, damage or slow a link's frames; show what it did.",
     "experiment": "Run claims of a networking course, and see whether they hold.",
+    "sweep": "Run an experiment over a grid of parameters; make tables of it.",
     "validate": "Check a topology file; create nothing.",
     "plan": "Print what would be built: addresses, routes, links.",
     "generate": "Print a topology of a known shape.",

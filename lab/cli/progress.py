@@ -14,8 +14,9 @@ PROGRESS_AFTER = 1.0
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call with (what, done, total). On a terminal, a bar appears once the work has taken a second."""
+def progress_bar(*, remaining: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with (what, done, total). On a terminal, a bar appears once the work has taken a second.
+    `remaining` also says how long it will take, for work of many parts that take about as long."""
     bars: Any = None
     begun = time.monotonic()
 
@@ -24,7 +25,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         if not sys.stderr.isatty() or time.monotonic() - begun < PROGRESS_AFTER:
             return
         if bars is None:
-            bars = importlib.import_module("lab.cli.bar").Bars()
+            bars = importlib.import_module("lab.cli.bar").Bars(remaining=remaining)
         bars.update(what, done, total)
 
     try:

@@ -18,7 +18,7 @@ PAPER = 200
 """Columns of a table where no terminal says how many there are."""
 DURATIONS = (
     *("duration", "jitter", "rtt", "srtt", "rttvar", "min_rtt", "rto", "last_received", "last_sent", "connect_time"),
-    *("deadline", "unanswered_for", "latest"),
+    *("deadline", "unanswered_for", "latest", "timeout"),
 )
 """Fields in nanoseconds where they are whole numbers; also those that begin with `rtt_`."""
 SECONDS = ("age", "ageing_time", "expires_in")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -145,9 +146,13 @@ class LabClient:
             stream.close()
         return stream.result
 
-    def flush(self) -> None:
-        """Have all events of links so far in their trace."""
+    def flush(self, only: str | None = None) -> None:
+        """Have all events and captured frames so far in the files of the run: of links, and of one node or of all."""
         self._call("flush")
+        for node in self.nodes().values():
+            if node.agent and node.state == "running" and only in (None, node.name):
+                with contextlib.suppress(NodeError), self.agent(node.name) as agent:  # who dies now writes it itself
+                    agent.call("flush")
 
     def down(self) -> str:
         """Ask the supervisor to end the lab; returns the folder of the run."""

@@ -22,7 +22,6 @@ from lab.plan.values import Plan
 from nodes import impairment
 from nodes.io.control import Request
 from nodes.io.reactor import Reactor
-from nodes.network.fragmentation import MINIMUM_MTU
 from nodes.wire.ipv4 import MAXIMUM_LENGTH
 
 Method = Callable[[Request, Mapping[str, Any]], None]
@@ -173,10 +172,9 @@ class SupervisorMethods:
     def _link(self, request: Request, params: Mapping[str, Any]) -> None:
         name, up, mtu = params["link"], params.get("up"), params.get("mtu")
         require(self._driver, "link", name)
-        if mtu is not None and not MINIMUM_MTU <= mtu <= MAXIMUM_LENGTH:
-            raise UserInputError(
-                f"an MTU of {mtu} octets", hint=f"{MINIMUM_MTU} to {MAXIMUM_LENGTH} are possible (RFC 791)"
-            )
+        least = self._links.entry(name).plan.least_mtu
+        if mtu is not None and not least <= mtu <= MAXIMUM_LENGTH:
+            raise UserInputError(f"an MTU of {mtu} octets", hint=f"{least} to {MAXIMUM_LENGTH} are possible (RFC 791)")
         ended = up is not None and self._links.end_flaps(name)
         self._links.set_link(name, up=up, mtu=mtu, trigger="command")
         request.result({"link": name, "up": self._links.entry(name).up, "flaps_ended": ended})

@@ -277,6 +277,8 @@ def _programs(node: NodeConfig) -> Iterator[str]:
             yield f"{interface.name} asks for its address by RARP; here it is written"
         if interface.address_check == "probe":
             yield f"{interface.name} probes its address"
+        if interface.arq is not None:
+            yield f"{interface.name} repeats what its link loses ({interface.arq.kind})"
     if node.capture:
         yield "capture"
     if node.trace != "state":

@@ -63,10 +63,15 @@ class Experiment:
     variations: Mapping[str, Variation] = field(default_factory=dict)
     only_virtual: str = ""
     """Why it makes sense in virtual time only; empty where it does elsewhere, too."""
+    claims: tuple[str, ...] = ()
+    """That are known before it runs: those of a file, none of a script."""
+    check: Callable[[Mapping[str, Parameter]], object] = dict
+    """Raises UserInputError for parameters with which it cannot run; what a script takes, the script alone knows."""
 
-    def drivers(self) -> tuple[str, ...]:
-        """Those it passes on."""
-        return ("sim",) if self.only_virtual else ("sim", "netns")
+    @property
+    def runs_programs_of_lab(self) -> bool:
+        """Whether its nodes import modules of `lab`: the script of a file runs applications only."""
+        return getattr(self.script, "__module__", "").startswith("lab.experiments.catalogue.")
 
     def with_parameters(self, variation: str | None, changes: Mapping[str, str]) -> dict[str, Parameter]:
         """All parameters, of which some are a variation's, and some a person's: texts. Raises UserInputError."""
@@ -80,7 +85,7 @@ class Experiment:
             if name not in values:
                 hint = did_you_mean(name, list(values)) or "it has no parameters"
                 raise UserInputError(f"{self.name} has no parameter {name!r}", hint=hint)
-            values[name] = _parsed(name, text, values[name])
+            values[name] = parsed(name, text, values[name])
         return values
 
     def broken_by(self, variation: str | None) -> tuple[str, ...]:
@@ -90,7 +95,7 @@ class Experiment:
 
     def topology_with(self, parameters: Mapping[str, Parameter]) -> str:
         """The topology's text."""
-        return Template(self.topology).substitute({key: _written(value) for key, value in parameters.items()})
+        return Template(self.topology).substitute({key: as_yaml(value) for key, value in parameters.items()})
 
 
 def experiment(
@@ -130,7 +135,7 @@ def _unfolded(text: str) -> str:
     return "\n".join(lines)
 
 
-def _parsed(name: str, text: str, before: Parameter) -> Parameter:
+def parsed(name: str, text: str, before: Parameter) -> Parameter:
     """A text as a value of the type that it replaces."""
     wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(before), "text")
     try:
@@ -140,9 +145,9 @@ def _parsed(name: str, text: str, before: Parameter) -> Parameter:
             return text.lower() in _TRUE
         return type(before)(text)
     except ValueError:
-        raise UserInputError(f"{name}: {text!r}", hint=f"{wanted} expected, as {_written(before)}") from None
+        raise UserInputError(f"{name}: {text!r}", hint=f"{wanted} expected, as {as_yaml(before)}") from None
 
 
-def _written(value: Parameter) -> str:
+def as_yaml(value: Parameter) -> str:
     """As YAML has it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

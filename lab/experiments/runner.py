@@ -10,22 +10,25 @@ from typing import Any
 
 from lab.api.lab import Lab
 from lab.api.opening import Driver
-from lab.errors import LabError, UserInputError
+from lab.errors import LabError
 from lab.experiments.experiment import Experiment, Parameter
 from lab.experiments.trial import Report, Trial
 from lab.experiments.verdict import Verdict
+from lab.experiments.where import why_not
 from nodes.errors import StackError
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How an experiment is to be run. `changes` are texts of a person; without a seed, the topology's holds."""
+    """How an experiment is to be run. `changes` are texts of a person; without a seed and a name of the lab, the
+    topology's hold."""
 
     driver: Driver = "sim"
     seed: int | None = None
     variation: str | None = None
     changes: Mapping[str, str] = field(default_factory=dict)
     runs: Path | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class Result:
                     "has_to_fail": verdict.claim in self.broken,
                     "numbers": verdict.numbers,
                     "where": verdict.where or None,
+                    "picture": verdict.picture or None,
+                    "seen": verdict.seen,
+                    "unit": verdict.unit or None,
                 }
                 for verdict in self.verdicts
             ],
@@ -80,12 +86,11 @@ class Result:
 
 def run_experiment(experiment: Experiment, asked: Asked, report: Report = lambda _: None) -> Result:
     """Raises UserInputError for parameters that do not exist or make no topology, EnvironmentLackError where the
-    machine cannot have the driver. What a script raises is the result's `error`."""
+    machine cannot have the driver, or the driver not the experiment. What a script raises is the result's `error`."""
     parameters = experiment.with_parameters(asked.variation, asked.changes)
-    if asked.driver not in experiment.drivers():
-        raise UserInputError(
-            f"{experiment.name} is for virtual time: {experiment.only_virtual}", hint="leave out `--driver`"
-        )
+    refused = why_not(experiment, asked.driver, parameters)
+    if refused is not None:
+        raise refused
     labs: list[Lab] = []
     trials: list[Trial] = []
 
@@ -100,6 +105,7 @@ def run_experiment(experiment: Experiment, asked: Asked, report: Report = lambda
             experiment.topology_with(parameters),
             driver=asked.driver,
             seed=asked.seed,
+            name=asked.name,
             runs=asked.runs,
             told=labs.append,
         )

@@ -10,10 +10,11 @@ and not a thing that did not happen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from lab.api.lab import Lab
+from lab.engine.event_names import check_pattern
 from lab.errors import UserInputError
 from lab.experiments.experiment import Parameter
 from lab.experiments.verdict import Verdict
@@ -46,46 +47,58 @@ class Trial:
 
     # Saying
 
-    def expect(self, claim: str, passed: bool, numbers: str, where: str = "") -> bool:
-        """Whether the claim held, with the numbers. Returns `passed`."""
-        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where)
+    def expect(
+        self,
+        claim: str,
+        passed: bool,
+        numbers: str,
+        where: str = "",
+        picture: str = "",
+        *,
+        seen: float | None = None,
+        unit: str = "",
+    ) -> bool:
+        """Whether the claim held, with the numbers, and perhaps a picture (`lab.experiments.chart`); `seen` for tables,
+        where it was one number. Returns `passed`."""
+        verdict = Verdict(claim, bool(passed), numbers, "" if passed else where, picture, seen, unit)
         self.verdicts.append(verdict)
         self._report(verdict)
         return verdict.passed
 
     def equal(self, claim: str, seen: object, expected: object, where: str = "") -> bool:
-        return self.expect(claim, seen == expected, f"expected {_text(expected)}, seen {_text(seen)}", where)
+        number = seen if isinstance(seen, int | float) and not isinstance(seen, bool) else None
+        return self.expect(
+            claim, seen == expected, f"expected {_text(expected)}, seen {_text(seen)}", where, seen=number
+        )
 
     def close(self, claim: str, seen: float, theory: float, within: float, unit: str = "", where: str = "") -> bool:
         """Whether a number is the theory's, give or take the fraction `within` of it."""
         off = abs(seen - theory)
         numbers = f"theory {_number(theory, unit)} ± {within:.0%}, seen {_number(seen, unit)}"
-        return self.expect(claim, off <= within * abs(theory), numbers, where)
+        return self.expect(claim, off <= within * abs(theory), numbers, where, seen=seen, unit=unit)
 
     def at_most(self, claim: str, seen: float, bound: float, unit: str = "", where: str = "") -> bool:
-        return self.expect(
-            claim, seen <= bound, f"expected at most {_number(bound, unit)}, seen {_number(seen, unit)}", where
-        )
+        numbers = f"expected at most {_number(bound, unit)}, seen {_number(seen, unit)}"
+        return self.expect(claim, seen <= bound, numbers, where, seen=seen, unit=unit)
 
     def at_least(self, claim: str, seen: float, bound: float, unit: str = "", where: str = "") -> bool:
-        return self.expect(
-            claim, seen >= bound, f"expected at least {_number(bound, unit)}, seen {_number(seen, unit)}", where
-        )
+        numbers = f"expected at least {_number(bound, unit)}, seen {_number(seen, unit)}"
+        return self.expect(claim, seen >= bound, numbers, where, seen=seen, unit=unit)
 
     # Looking
 
     def events(self, name: str, node: str | None = None, **fields: Any) -> list[Event]:
         """Events of a name (`*` in it for many) and of these fields, in the order of time; times are ms since the lab
-        was up. Raises UserInputError for a name that no event has."""
-        check_event(name)
+        was up. Raises UserInputError for a name that no event has, and for a field that none of them has."""
+        check_event(name, fields)
         if node is not None:
             self.lab.node(node)
         return self.lab.events(node, name, **fields)
 
     def in_order(self, claim: str, node: str, steps: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
         """Whether these happened in a node, in this order, whatever was between them: (name, fields)."""
-        for name, _ in steps:
-            check_event(name)
+        for name, fields in steps:
+            check_event(name, fields)
         happened = iter(self.lab.events(node))
         found: list[Event] = []
         for name, fields in steps:
@@ -154,10 +167,11 @@ def latest(series: Iterable[tuple[float, float]], time: float) -> float:
     return until[-1]
 
 
-def check_event(name: str) -> None:
-    """Raises UserInputError for a name that no event has."""
+def check_event(name: str, fields: Collection[str] = ()) -> None:
+    """Raises UserInputError for a name that no event has, and for a field that none of them has."""
     if "*" not in name and name not in EVENTS:
         raise UserInputError(f"there is no event {name!r}", hint=did_you_mean(name, sorted(EVENTS)))
+    check_pattern(name, fields)
 
 
 def jain(shares: Iterable[float]) -> float:

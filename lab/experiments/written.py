@@ -26,8 +26,9 @@ from lab.experiments.written_model import Written, keys_at
 from lab.model.errors import Problem, TopologyError, did_you_mean
 from lab.model.explain import problems_of
 from lab.model.load import topology_of
-from lab.model.topology import Topology
 from lab.model.yaml_source import Document, KeyPath, parse, read_text, scalar
+from lab.plan.planner import make_plan
+from lab.plan.values import Plan
 from nodes.units import SECOND
 
 _PARAMETER = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -70,6 +71,8 @@ def load_experiment(path: Path) -> Experiment:
         parameters,
         {name: Variation(each.text, each.parameters, tuple(each.breaks)) for name, each in written.variations.items()},
         written.only_virtual,
+        tuple(each.claim for each in written.expect),
+        lambda values: _written(document, values),
     )
 
 
@@ -127,24 +130,26 @@ def _topology_text(
     if isinstance(written.topology, str):
         file = path.parent / written.topology
         try:
-            source = read(file).source
+            model, source = read(file)
         except TopologyError:
             raise
         except UserInputError as error:
             raise TopologyError([document.problem(("topology",), error.message, error.hint)]) from None
+        _check_names(document, make_plan(model))
         return source.replace("$", "$$")
     part = document.part("topology")
     filled = replace(part, data=_filled(part.data, parameters, (), part, []))
     topology = topology_of(filled, text, str(path))
-    _check_names(document, topology)
+    _check_names(document, make_plan(topology))
     raw = part.data if isinstance(part.data, dict) else {}
     named = raw if "name" in raw else {"name": written.experiment, **raw}
     return str(yaml.safe_dump(named, sort_keys=False, allow_unicode=True))
 
 
 def _strangers(document: Document, written: Written) -> list[Problem]:
-    """Unknown keys of what takes options: an application checks its own when it starts; settings of links here."""
-    problems = []
+    """What the model cannot see: names of what stands elsewhere in the file. Unknown options of an application are told
+    when it starts."""
+    problems = _unknown(document, written)
     for index, step in enumerate(written.timeline):
         if step.impair is not None and not step.impair.settings():
             path: KeyPath = ("timeline", index, "impair")
@@ -152,20 +157,49 @@ def _strangers(document: Document, written: Written) -> list[Problem]:
     return problems
 
 
-def _check_names(document: Document, topology: Topology) -> None:
-    """Nodes that the timeline and the expectations name exist. Raises TopologyError."""
-    names = list(topology.nodes)
+def _unknown(document: Document, written: Written) -> list[Problem]:
+    """Results that are asked for, claims that are to break and parameters that are to change have to exist."""
+    problems = []
+
+    def known(path: KeyPath, name: str, names: list[str], words: str, otherwise: str = "") -> None:
+        if name not in names:
+            problems.append(document.problem(path, f"{words} {name!r}", did_you_mean(name, names, otherwise)))
+
+    results = [step.run.name for step in written.timeline if step.run is not None and step.run.name]
+    claims = [each.claim for each in written.expect]
+    for index, each in enumerate(written.expect):
+        if each.result is not None:
+            path: KeyPath = ("expect", index, "result", "of")
+            known(path, each.result.of, results, "no run is named", "run: {..., as: NAME}")
+    for name, variation in written.variations.items():
+        for index, broken in enumerate(variation.breaks):
+            known(("variations", name, "breaks", index), broken, claims, "there is no claim")
+        for parameter in variation.parameters:
+            path = ("variations", name, "parameters", parameter)
+            known(path, parameter, list(written.parameters), "there is no parameter")
+    return problems
+
+
+def _check_names(document: Document, plan: Plan) -> None:
+    """Nodes and links that the timeline and the expectations name exist. Raises TopologyError."""
     problems = []
     for path, mark in document.values.items():
-        if path[:1] not in (("timeline",), ("expect",)) or path[-1] not in _NODE_KEYS or "with" in path:
+        if path[:1] not in (("timeline",), ("expect",)) or "with" in path:
+            continue
+        if path[-1] in _NODE_KEYS:
+            kind, names = "node", list(plan.by_name)
+        elif path[-2:] in _LINK_KEYS:
+            kind, names = "link", [link.name for link in plan.links]
+        else:
             continue
         value: Any = document.data
         for step in path:
             value = value[step]
         if isinstance(value, str) and "$" not in value and value not in names:
-            problems.append(Problem(document.file, *mark, f"no node {value!r}", did_you_mean(value, names)))
+            problems.append(Problem(document.file, *mark, f"no {kind} {value!r}", did_you_mean(value, names)))
     if problems:
         raise TopologyError(problems)
 
 
+_LINK_KEYS = (("link", "name"), ("impair", "link"))
 _NODE_KEYS = ("node", "kill", "restart", "pause", "resume")

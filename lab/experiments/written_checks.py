@@ -26,6 +26,8 @@ from nodes.units import SECOND
 
 DROPS = ("loss", "limit", "fault", "fault queue full", "link down")
 """Why every link may drop a frame; queue disciplines have reasons of their own."""
+_UNITS = {"seconds": "s", "octets": "octets", "goodput": "bit/s", "duration": "ns", "srtt": "ns"}
+"""Of numbers in the results of applications, by their names; times at the ends of names are counted below."""
 _IN_NANOSECONDS = ("srtt", "rttvar", "min_rtt", "rto")
 
 
@@ -36,10 +38,11 @@ class _Run:
     claim: str
     bound: Bound
 
-    def hold(self, seen: float, where: str = "") -> None:
+    def hold(self, seen: float, where: str = "", unit: str = "") -> None:
         """Against what the expectation says it is."""
         shown = f"{seen:,}" if isinstance(seen, int) else f"{seen:.6g}"
-        self.trial.expect(self.claim, self.bound.holds(seen), f"expected {self.bound.text}, seen {shown}", where)
+        numbers = f"expected {self.bound.text}, seen {shown}"
+        self.trial.expect(self.claim, self.bound.holds(seen), numbers, where, seen=seen, unit=unit)
 
 
 async def judge(trial: Trial, expectation: Expectation, results: Results) -> None:
@@ -64,7 +67,8 @@ async def _count(run: _Run, wanted: Happening) -> None:
 
 
 async def _result(run: _Run, wanted: OfResult) -> None:
-    run.hold(_number_at(run.results[wanted.of], wanted.field, f"the result of {wanted.of}"))
+    seen = _number_at(run.results[wanted.of], wanted.field, f"the result of {wanted.of}")
+    run.hold(seen, unit=_unit(wanted.field.rpartition(".")[2]))
 
 
 async def _counter(run: _Run, wanted: Counter) -> None:
@@ -80,7 +84,7 @@ async def _series(run: _Run, wanted: Series) -> None:
     scale = SECOND if wanted.metric in _IN_NANOSECONDS else 1
     order = {"smallest": min(rows, key=_value), "largest": max(rows, key=_value), "first": rows[0], "last": rows[-1]}
     time, value = order[wanted.take]
-    run.hold(value / scale, f"{wanted.node}, {time:.3f} ms")
+    run.hold(value / scale, f"{wanted.node}, {time:.3f} ms", "octets" if scale == 1 else "s")
 
 
 async def _time(run: _Run, wanted: Span) -> None:
@@ -95,7 +99,7 @@ async def _time(run: _Run, wanted: Span) -> None:
         missing = wanted.end.event if begins else wanted.begin.event
         run.trial.expect(run.claim, False, f"expected {run.bound.text}, no {missing}")
         return
-    run.hold((ends[0]["time"] - after) / 1000, _place(ends[0]))
+    run.hold((ends[0]["time"] - after) / 1000, _place(ends[0]), "s")
 
 
 async def _link(run: _Run, wanted: OfLink) -> None:
@@ -134,6 +138,10 @@ def _number_at(values: Any, path: str, what: str) -> float:
     if not isinstance(found, int | float):
         raise UserInputError(f"{path} in {what} is no number", hint=f"it is {str(found)[:40]}")
     return found
+
+
+def _unit(name: str) -> str:
+    return _UNITS.get(name, "ns" if name.startswith(("rtt_", "latency_")) else "")
 
 
 def _value(row: tuple[float, float]) -> float:

@@ -22,6 +22,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
 
+from lab.engine.event_names import check_pattern
+from lab.errors import UserInputError
 from lab.experiments.bounds import Bound, parse_bound
 from lab.experiments.experiment import Parameter
 from lab.model.errors import did_you_mean
@@ -85,6 +87,14 @@ class Happening(_Model):
     node: NodeName | None = None
     fields: dict[str, Any] = Field(default_factory=dict, alias="with")
     within: GivenDuration | None = None
+
+    @model_validator(mode="after")
+    def _known_fields(self) -> Happening:
+        try:
+            check_pattern(self.event, self.fields)
+        except UserInputError as error:
+            raise wrong(error.message, error.hint) from None
+        return self
 
 
 class Impairing(BaseModel):
@@ -228,25 +238,6 @@ class Written(_Model):
             if not isinstance(value, int | float | str | bool):
                 raise wrong(f"the parameter {name!r} is no number, text, or true or false")
         return values
-
-    @model_validator(mode="after")
-    def _known(self) -> Written:
-        """Results that are asked for, and claims that are to break, have to exist."""
-        names = [step.run.name for step in self.timeline if step.run is not None and step.run.name]
-        for each in self.expect:
-            if each.result is not None and each.result.of not in names:
-                raise wrong(
-                    f"no run is named {each.result.of!r}", did_you_mean(each.result.of, names, "run: {..., as: NAME}")
-                )
-        claims = [each.claim for each in self.expect]
-        for name, variation in self.variations.items():
-            for broken in variation.breaks:
-                if broken not in claims:
-                    raise wrong(f"variation {name!r} breaks no claim {broken!r}", did_you_mean(broken, claims))
-            for parameter in variation.parameters:
-                if parameter not in self.parameters:
-                    raise wrong(f"there is no parameter {parameter!r}", did_you_mean(parameter, list(self.parameters)))
-        return self
 
 
 ACTIONS = [name for name in Step.model_fields if name != "at"]

@@ -305,7 +305,7 @@ def _openvswitch() -> list[Finding]:
         Finding(name, None, lack[0], only + lack[1])
         if lack
         else Finding(name, True, "its programs, and TAP interfaces"),
-        Finding("Open vSwitch module", None, f"{_kernel_datapath()}; not needed: labs use the datapath in user space"),
+        Finding("Open vSwitch module", None, _kernel_datapath(), "not needed: labs use the datapath in user space"),
     ]
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lab.model import impairment, impairment_faults, schedule
+from lab.model.arq import Arq
 from lab.model.container import Healthcheck, Mount
 from lab.model.errors import Problem, did_you_mean, shown
 from lab.model.tcp import Tcp
@@ -35,6 +36,7 @@ from lab.model.yaml_source import Document, KeyPath
 
 _KINDS: dict[str, type[BaseModel]] = {"host": Host, "router": Router, "switch": Switch, "hub": Hub}
 _PARTS: dict[str, type[BaseModel]] = {
+    "arq": Arq,
     "defaults": Defaults,
     "healthcheck": Healthcheck,
     "interfaces": Interface,
@@ -172,6 +174,8 @@ def _bound(words: str, name: str) -> Callable[[ErrorDetails], tuple[str, str]]:
 def _length(details: ErrorDetails) -> tuple[str, str]:
     if _field(details) == "nodes":
         return "a topology needs at least one node", "nodes: {a: host, b: host}"
+    if _field(details) != "ends":
+        return f"{_field(details)!r} is empty", ""
     return f"a link has two ends, {_context(details)['actual_length']} given", "write A -- B, or [A, B]"
 
 

@@ -122,9 +122,9 @@ class Layout:
     def offload(self, link: int) -> bool:
         """Whether a link may carry TCP segments that are longer than a frame and have no checksum yet. Here is decided
         what speaks against it: the file; and different MTUs on its segment, for a long segment would pass where its
-        pieces would be lost. A link that does something to frames, one by one, must be given frames."""
+        pieces would be lost. A link that does something to frames, one by one, must be given frames; so must ARQ."""
         written = self.topology.links[link].offload or self.topology.defaults.offload
-        if written == "off" or self.impaired.link(link) is not None:
+        if written == "off" or self.topology.links[link].arq is not None or self.impaired.link(link) is not None:
             return False
         return self.segment_of_link[link] in self._even_segments
 

@@ -2,8 +2,8 @@
 
 A node name goes into file names, host names and the command line: letters, digits, `_`, `.`, `-`, at most 63
 characters (a DNS label, RFC 1035 section 2.3.4), and it cannot be mistaken for an address. An interface name is the
-kernel's: 1 to 15 characters (IFNAMSIZ is 16 with the final zero), without `/`, `:` and space; `:` also separates node
-and interface in a link.
+kernel's: 1 to 15 characters (IFNAMSIZ is 16 with the final zero), without `/`, `:` and space, nor `%`, for which the
+kernel puts a number of its own; `:` also separates node and interface in a link.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_NODE_NAME = 63
 MAX_INTERFACE_NAME = 15
 
 _NODE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_INTERFACE = re.compile(r"[!-.0-9;-~]+")
+_INTERFACE = re.compile(r"[!-$&-.0-9;-~]+")
 _ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 _RESERVED_INTERFACES = (".", "..", "lo")
 _LINK = re.compile(r"\s*(\S+)\s+--\s+(\S+)\s*")
@@ -52,7 +52,7 @@ def interface_name(name: str) -> str:
         hint = f"the kernel allows {MAX_INTERFACE_NAME} characters"
         raise wrong(f"the interface name {name!r} has {len(name)} characters", hint)
     if not _INTERFACE.fullmatch(name):
-        raise wrong(f"{name!r} is not an interface name", "1 to 15 characters without '/', ':' and space")
+        raise wrong(f"{name!r} is not an interface name", "1 to 15 characters without '/', ':', '%' and space")
     if name in _RESERVED_INTERFACES:
         raise wrong(f"the interface name {name!r} is taken by the system", "choose another name")
     return name

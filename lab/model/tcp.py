@@ -85,6 +85,12 @@ class Tcp(BaseModel):
     syn_cookies: Switched = Field(default=None, description="Answer SYNs beyond that without memory (RFC 4987)")
     time_wait_limit: CountFromZero = Field(default=None, description="Connections in TIME_WAIT; beyond, the oldest go")
     challenge_ack_limit: Count = Field(default=None, description="Challenge ACKs per second (RFC 5961)")
+    exact_resets: Switched = Field(
+        default=None, description="Only the expected number resets a connection (RFC 5961), not any in the window"
+    )
+    random_isn: Switched = Field(
+        default=None, description="Connections begin with numbers that nobody can guess (RFC 6528), not with a clock's"
+    )
     memory: Annotated[
         int | None, BeforeValidator(_size, json_schema_input_type=int | str | None), Field(ge=1, le=1 << 50)
     ] = Field(default=None, description="What the buffers of all connections may hold together")

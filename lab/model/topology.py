@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, PrivateAttr, model_validator
 
 from lab.model.addresses import Destination, HostAddress, InterfaceAddress, MacAddress, SegmentPrefix, StaticAddress
+from lab.model.arq import ArqField
 from lab.model.container import ContainerDefaults, ContainerNode
 from lab.model.impairment import Impair, LinkImpairField
 from lab.model.names import InterfaceName, LinkEnd, NodeName, split_link, wrong
@@ -242,6 +243,7 @@ class Link(_Model):
     impair: LinkImpairField = Field(default=None, description="What it does to frames; false is nothing at all")
     impair_by: Executor | None = Field(default=None, description="Who does it: kernel, relay, or auto")
     schedule: list[Entry] = Field(default_factory=list, description="What changes while the lab runs")
+    arq: ArqField = Field(default=None, description="Sending again what the link loses: a kind, or settings")
 
 
 LinkForm = Annotated[Link, BeforeValidator(_link_form, json_schema_input_type=Link | str | list[str])]

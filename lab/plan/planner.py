@@ -16,14 +16,15 @@ from lab.model.addresses import RARP
 from lab.model.container import ContainerNode, container_of
 from lab.model.errors import TopologyError
 from lab.model.layout import Layout, Port, Segment, layout_of
-from lab.model.topology import AddressCheck, Host, Hub, Node, Router, Switch, Topology
+from lab.model.topology import MIN_MTU, AddressCheck, Host, Hub, Node, Router, Switch, Topology
 from lab.plan.addressing import Addressing, assign_addresses
 from lab.plan.macs import assign_macs
 from lab.plan.routing import Routing, make_routing, unowned_next_hops
 from lab.plan.seeds import node_seed
 from lab.plan.values import End, LinkPlan, Plan, SegmentPlan
-from nodes.contract import ApplicationConfig, InterfaceConfig, NodeConfig, SpanningTreeConfig
-from nodes.impairment import Executor
+from nodes.contract import ApplicationConfig, ArqConfig, InterfaceConfig, NodeConfig, SpanningTreeConfig
+from nodes.impairment import DIRECTIONS, Executor
+from nodes.wire.arq import OVERHEAD
 
 ANNOUNCE_UP_TO = 32
 """Interfaces on a segment where all announce their addresses unasked. N announcements are heard by N nodes: 500 hosts
@@ -106,7 +107,8 @@ class _Planner:
         asked = self.layout.impaired.link(index)
         if asked is not None:
             asked = replace(asked, by=by)
-        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index), asked, by)
+        least = MIN_MTU + (OVERHEAD if self.topology.links[index].arq is not None else 0)
+        return LinkPlan(self.link_names[index], *ends, mtu, up, self.layout.offload(index), asked, by, least)
 
     def segment(self, index: int, segment: Segment) -> SegmentPlan:
         """Named by `networks`, else by its first switch, else by its only link."""
@@ -172,10 +174,18 @@ class _Planner:
             address_source="rarp" if rarp else "static",
             address_check=self.address_check(port),
             offload=self.layout.offload(port.link) and self.takes_offload(port.node),
+            arq=self.arq(port),
             link=self.link_names[port.link],
             peer=str(peer),
             peer_kind=self.topology.nodes[peer.node].kind,
         )
+
+    def arq(self, port: Port) -> ArqConfig | None:
+        """The line's rate is what its impairment begins with in this end's direction."""
+        arq, asked = self.topology.links[port.link].arq, self.layout.impaired.link(port.link)
+        if arq is None:
+            return None
+        return arq.config(0 if asked is None else asked.of(DIRECTIONS[port.side]).rate)
 
     def takes_offload(self, name: str) -> bool:
         """Our switches, hubs and routers pass on frames as a wire carries them; our hosts and the kernel's nodes take

@@ -75,6 +75,7 @@ def plan_rows(plan: Plan) -> list[Table]:
             ("link", "a", "b", "MTU", "offload", "state"),
             tuple(_link_row(link) for link in plan.links),
         ),
+        *_arq_table(plan),
         *_impairment_table(plan),
         Table(
             "Segments",
@@ -96,6 +97,20 @@ def _tcp_table(plan: Plan) -> Iterator[Table]:
     ]
     if rows:
         yield Table("TCP", ("node", "settings"), tuple(rows))
+
+
+def _arq_table(plan: Plan) -> Iterator[Table]:
+    """Only where a link has it. Both ends have the same, but for the rate of their direction."""
+    rows = []
+    configs = {End(node.name, each.name): each.arq for node in plan.nodes for each in node.interfaces}
+    for link in plan.links:
+        arq = configs[link.a]
+        if arq is not None:
+            numbers = (str(arq.window), str(arq.bits), format_duration(arq.timeout), str(arq.retries))
+            rows.append((link.name, arq.kind, *numbers, str(arq.queue), str(arq.buffer)))
+    if rows:
+        titles = ("link", "kind", "window", "bits", "timeout", "retries", "queue", "buffer")
+        yield Table("ARQ", titles, tuple(rows))
 
 
 def _impairment_table(plan: Plan) -> Iterator[Table]:

@@ -30,7 +30,8 @@ class End:
 class LinkPlan:
     """A point-to-point link between two interfaces. `up: false` starts it without carrier. `offload`: it may carry TCP
     segments of 64 KiB without checksums, where its ends take them. `impairment` None: it only carries; `impair_by` is
-    who is to do what is first asked of it while the lab runs."""
+    who is to do what is first asked of it while the lab runs. The MTU may be changed to `least_mtu`
+    or more: IP's least (RFC 791), and what ARQ takes."""
 
     name: str
     a: End
@@ -40,6 +41,7 @@ class LinkPlan:
     offload: bool = False
     impairment: LinkImpairment | None = None
     impair_by: Executor = "auto"
+    least_mtu: int = 68
 
 
 @dataclass(frozen=True, slots=True)

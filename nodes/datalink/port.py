@@ -45,7 +45,10 @@ class InterfaceCounters:
 class Port:
     """Base of the interfaces. `index` is the port number, `mtu` the longest packet in octets. With `offload`, frames
     begin with a virtio-net header (nodes.wire.virtio), in both directions. `given_up` has the packets that `failed`
-    is to hand out: one look tells that there are none."""
+    is to hand out: one look tells that there are none. `overhead` is what the interface itself takes of the medium's
+    MTU."""
+
+    overhead = 0
 
     def __init__(self, index: int, name: str, mac: Mac, mtu: int, tracer: Tracer, *, offload: bool = False) -> None:
         self.index = index

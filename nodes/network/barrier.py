@@ -20,7 +20,7 @@ from struct import Struct
 
 from nodes.contract import InterfaceConfig
 from nodes.trace.events import FrameDropped, PartitionUpdated, Tracer
-from nodes.wire import virtio
+from nodes.wire import arq, virtio
 from nodes.wire.addresses import Ip4, format_ip4, parse_ip4
 from nodes.wire.checksum import Buffer
 from nodes.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4, HEADER_LENGTH
@@ -85,6 +85,10 @@ class Barrier:
             if len(frame) < offset + HEADER_LENGTH:
                 return None
             ethertype = _ETHERTYPE.unpack_from(frame, offset + HEADER_LENGTH - 2)[0]
+            if ethertype == arq.ETHERTYPE_ARQ and len(frame) >= arq.HEADER.size:
+                ethertype = arq.HEADER.unpack_from(frame)[7]
+                place += arq.HEADER.size - HEADER_LENGTH
+                in_arp += arq.HEADER.size - HEADER_LENGTH
             if ethertype == ETHERTYPE_ARP:
                 place = in_arp
             elif ethertype != ETHERTYPE_IPV4:

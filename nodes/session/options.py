@@ -2,13 +2,14 @@
 
     level         what the stack does                           what is kept and answered, and changes nothing
     SOL_SOCKET    KEEPALIVE LINGER RCVBUF SNDBUF (TCP)          SNDBUF and KEEPALIVE of UDP, BROADCAST of TCP,
-                  BROADCAST REUSEADDR (UDP), REUSEPORT (UDP)    REUSEADDR, REUSEPORT, OOBINLINE of TCP
+                  BROADCAST REUSEADDR (UDP), REUSEPORT (UDP)    REUSEADDR, REUSEPORT of TCP
                   NO_CHECK (UDP)                                NO_CHECK of TCP
     IPPROTO_TCP   NODELAY MAXSEG KEEPIDLE KEEPINTVL KEEPCNT     QUICKACK
                   USER_TIMEOUT CONGESTION
     IPPROTO_IP    TTL TOS, of UDP also MULTICAST_TTL _LOOP      MTU_DISCOVER of TCP, which always discovers it
                   _IF, ADD_ DROP_MEMBERSHIP MTU_DISCOVER
                   RECVERR
+    as it is      OOBINLINE of TCP: 1, and may be set to that only
     to be read    TYPE PROTOCOL DOMAIN ACCEPTCONN ERROR, TCP_INFO
 
 A port that was in use by connections in TIME_WAIT can always be bound again, so that REUSEADDR has nothing to do for
@@ -211,6 +212,17 @@ def _set_no_check(call: Call, value: Value) -> None:
         keep_flag(call, value)
 
 
+def _get_inline(call: Call) -> int:
+    return int(isinstance(call.endpoint, TcpSocket)) or call.kept.get(call.key, 0)
+
+
+def _set_inline(call: Call, value: Value) -> None:
+    """Urgent octets are always in the stream, as RFC 6093 section 5 wants it; nothing can take them out of it."""
+    if isinstance(call.endpoint, TcpSocket) and not number(value):
+        raise plain_error(errno.EINVAL)
+    keep_flag(call, value)
+
+
 def _get_type(call: Call) -> int:
     return int(socket.SOCK_STREAM if isinstance(call.endpoint, TcpSocket) else socket.SOCK_DGRAM)
 
@@ -240,7 +252,7 @@ _SOCKET: Table = {
     int(socket.SO_SNDBUF): (_get_send_limit, _set_send_limit),
     int(socket.SO_RCVBUF): (_get_receive_limit, _set_receive_limit),
     int(socket.SO_BROADCAST): (_get_broadcast, _set_broadcast),
-    int(socket.SO_OOBINLINE): (kept(), keep_flag),
+    int(socket.SO_OOBINLINE): (_get_inline, _set_inline),
     constant("SO_NO_CHECK", 11): (_get_no_check, _set_no_check),
     int(socket.SO_ERROR): (_get_error, None),
     int(socket.SO_TYPE): (_get_type, None),

@@ -37,6 +37,8 @@ from nodes.wire.addresses import format_ip4
 DATAGRAM_LIMIT = 65_535
 """Octets that `recv` asks for where nobody says how many: more than a datagram has."""
 
+_URGENT = int(socket.MSG_OOB)
+
 _HARMLESS = int(getattr(socket, "MSG_DONTWAIT", 0)) | int(getattr(socket, "MSG_NOSIGNAL", 0))
 """Flags that ask for what is so anyway."""
 
@@ -166,8 +168,10 @@ class StackSocket(TransportSocketView, EndpointOwner):
     # ------------------------------------------------------------------------------------------------------ the octets
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        """At most `bufsize` octets, b"" at the end of a stream; of a datagram the first ones. Raises BlockingIOError
-        where nothing is there yet, and what ended the connection."""
+        """At most `bufsize` octets, b"" at the end of a stream; of a datagram the first ones. Urgent octets are in the
+        stream, and what one call gives ends before the last of them, where it is not that. Raises BlockingIOError
+        where nothing is there yet, what ended the connection, and OSError (EINVAL) for MSG_OOB, as Linux does with
+        SO_OOBINLINE."""
         return self._receive(bufsize, flags)[0]
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -188,10 +192,12 @@ class StackSocket(TransportSocketView, EndpointOwner):
         return len(data), source
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Returns how many octets were taken. Raises BlockingIOError where there is no room, OSError: EPIPE,
-        ECONNRESET, ENOTCONN; for datagrams EMSGSIZE, EDESTADDRREQ, ENETUNREACH and what the network reported."""
-        self._check(flags)
+        """Returns how many octets were taken. With MSG_OOB the last of them is urgent (RFC 6093). Raises
+        BlockingIOError where there is no room, OSError: EPIPE, ECONNRESET, ENOTCONN; for datagrams EMSGSIZE,
+        EDESTADDRREQ, ENETUNREACH and what the network reported, EOPNOTSUPP for urgent ones."""
         endpoint, octets = self._endpoint, _octets(data)
+        urgent = isinstance(endpoint, TcpSocket) and flags & _URGENT
+        self._check(flags & ~_URGENT if urgent else flags)
         if self._writing_ended:
             raise plain_error(errno.EPIPE)
         if isinstance(endpoint, UdpSocket):
@@ -202,7 +208,7 @@ class StackSocket(TransportSocketView, EndpointOwner):
         if endpoint.state is State.SYN_SENT:
             raise would_block()
         with raising():
-            taken = endpoint.send(octets, self._session.now())
+            taken = (endpoint.send_urgent if urgent else endpoint.send)(octets, self._session.now())
         if not taken and len(octets):
             raise would_block()
         self._session.touched()
@@ -213,12 +219,14 @@ class StackSocket(TransportSocketView, EndpointOwner):
         if not 1 <= len(arguments) <= 2:
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
         address = arguments[-1]
-        self._check(arguments[0] if len(arguments) == 2 else 0)
+        flags = arguments[0] if len(arguments) == 2 else 0
         endpoint, octets = self._endpoint, _octets(data)
         if isinstance(endpoint, TcpSocket):
+            self._check(flags & ~_URGENT)
             if address is not None:
                 raise plain_error(errno.EISCONN if endpoint.remote[1] else errno.EPIPE)
-            return self.send(octets)
+            return self.send(octets, flags)
+        self._check(flags)
         if address is None:
             return self.send(octets)
         if self._writing_ended:
@@ -302,10 +310,13 @@ class StackSocket(TransportSocketView, EndpointOwner):
                 new.bind(old.claim.address, old.claim.port, self._session.now())
 
     def _receive(self, limit: int, flags: int) -> tuple[bytes, Address | None]:
+        endpoint = self._endpoint
+        if flags & _URGENT and isinstance(endpoint, TcpSocket):
+            self._check_open()
+            raise OSError(errno.EINVAL, "urgent data is in the stream, as with SO_OOBINLINE")
         self._check(flags)
         if limit < 0:
             raise ValueError("negative buffersize in recv")
-        endpoint = self._endpoint
         if isinstance(endpoint, UdpSocket):
             return self._receive_datagram(endpoint, limit)
         if not limit:

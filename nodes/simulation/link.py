@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from nodes.errors import MisuseError
 from nodes.impairment import DIRECTIONS, NOTHING, Change, Direction, Impairment, Patch, encode, merged
-from nodes.network.fragmentation import MINIMUM_MTU
 from nodes.physical.line import Line
 from nodes.physical.schedule import Schedule
 from nodes.physical.statistics import Sample
@@ -133,9 +132,10 @@ class SimulatedLink(Alarmed):
         self.refresh()
 
     def set_mtu(self, mtu: int, trigger: str = "command") -> None:
-        """Of both its ends. Raises MisuseError outside 68 to 65535 octets."""
-        if not MINIMUM_MTU <= mtu <= ipv4.MAXIMUM_LENGTH:
-            raise MisuseError(f"an MTU of {mtu} octets, {MINIMUM_MTU} to {ipv4.MAXIMUM_LENGTH} expected")
+        """Of both its ends. Raises MisuseError outside 68 to 65535 octets; with ARQ, 68 and what that takes."""
+        least = self.wire.least_mtu
+        if not least <= mtu <= ipv4.MAXIMUM_LENGTH:
+            raise MisuseError(f"an MTU of {mtu} octets, {least} to {ipv4.MAXIMUM_LENGTH} expected")
         if mtu == self.mtu:
             return
         now = self._engine.now

@@ -232,7 +232,7 @@ class Network:
                 at = runner.deadline()
             frames = device.transmit()
             if frames:
-                self._send(node, frames)
+                self.send(node, frames)
             if stack is not None and stack.has_ready:
                 self.agenda.arm(node, now + HOP)  # it talks to itself
             due = device.deadline()
@@ -242,7 +242,8 @@ class Network:
                 node.arm(at, now)
         touched.clear()
 
-    def _send(self, node: SimulatedNode, frames: Frames) -> None:
+    def send(self, node: SimulatedNode, frames: Frames) -> None:
+        """What a node has to send: on its wires, or into the lines of its links."""
         if node.direct:
             if len(frames) <= FRAMES_PER_TURN:
                 agenda = self.agenda

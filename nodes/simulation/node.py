@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +24,7 @@ from nodes.contract import NodeConfig
 from nodes.device import Device, build_device
 from nodes.errors import MisuseError
 from nodes.network.barrier import Barrier
+from nodes.raw_frames import check_frame, not_taken
 from nodes.session.session import Session
 from nodes.simulation.agenda import Agenda, Alarmed
 from nodes.simulation.values import FRAME_CHARGE, FRAMES_PER_TURN, PAUSED_OCTETS, NodeRecorder
@@ -53,6 +53,10 @@ class Engine(Protocol):
 
     def carry(self, node: SimulatedNode, frames: list[tuple[int, bytes]]) -> None:
         """Frames that a node put on its wires: they arrive one hop later."""
+        ...
+
+    def send(self, node: SimulatedNode, frames: list[tuple[int, bytes]]) -> None:
+        """What a node has to send: on its wires, or into the lines of its links."""
         ...
 
     def cut(self, node: SimulatedNode, port: int) -> None:
@@ -135,7 +139,7 @@ class SimulatedNode(Alarmed):
             raise MisuseError(f"{self.name} runs already")
         now = self._engine.now
         self.trace(now, NodeStarted(self.config.kind, trigger))
-        device = build_device(self.config, Random(self._seed()), self.trace, now)
+        device = build_device(self.config, Random(self.config.at_start(self._started).seed), self.trace, now)
         self._started += 1
         self.device = device
         self._open_capture()
@@ -254,6 +258,16 @@ class SimulatedNode(Alarmed):
                 self.recorder.frame(port, frame, now, inbound=False)
         return frames
 
+    def send_frame(self, interface: str | None, frame: bytes) -> None:
+        """Send what somebody else has made. Raises StackError where it is none, or where the link does not take it."""
+        number = check_frame(self.config, interface, frame)
+        if self.paused:
+            raise MisuseError(f"{self.name} stands still", hint="resume it first")
+        port = self.ports[number]
+        if len(frame) > port.limit and port.refuse(frame):
+            raise not_taken(port.name, "EMSGSIZE" if port.up else "ENETDOWN")
+        self._engine.send(self, [(number, frame)])
+
     def _receive(self, port: int, frame: bytes, now: int) -> None:
         """A frame for a node that is off, stands still, captures, or does not hear all."""
         device = self.device
@@ -359,12 +373,6 @@ class SimulatedNode(Alarmed):
     def _open_capture(self) -> None:
         if self.config.capture and not self.recorder.capturing:
             self.recorder.start_capture()
-
-    def _seed(self) -> int:
-        if not self._started:
-            return self.config.seed
-        text = f"{self.config.seed}/start {self._started}"
-        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def simulated(config: NodeConfig) -> NodeConfig:

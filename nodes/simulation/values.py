@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from nodes.errors import MisuseError
 from nodes.impairment import LinkImpairment
+from nodes.network.fragmentation import MINIMUM_MTU
 from nodes.trace.events import NullTracer, Tracer
 from nodes.units import MICROSECOND
 
@@ -35,7 +36,7 @@ End: TypeAlias = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Wire:
     """A link between two interfaces. `seeds` (64 bits each) are of its directions ab and ba, `mtu` counts octets of IP
-    packet. `impairment` None: it only carries."""
+    packet, `least_mtu` is what it may be changed to. `impairment` None: it only carries."""
 
     name: str
     a: End
@@ -44,6 +45,7 @@ class Wire:
     up: bool = True
     impairment: LinkImpairment | None = None
     seeds: tuple[int, int] = (0, 0)
+    least_mtu: int = MINIMUM_MTU
 
 
 class NodeRecorder(Protocol):

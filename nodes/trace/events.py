@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
+from nodes.trace.arq_events import ArqEvent
 from nodes.trace.datagram_events import DatagramEvent
 from nodes.trace.link_events import LinkEvent
 from nodes.trace.tcp_events import TcpEvent
@@ -333,6 +334,7 @@ Event: TypeAlias = (
     | IcmpReceived
     | IcmpSuppressed
     | GroupUpdated
+    | ArqEvent
     | DatagramEvent
     | LinkEvent
     | TcpEvent

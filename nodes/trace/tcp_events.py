@@ -44,6 +44,8 @@ class SegmentSent:
 
 @dataclass(frozen=True, slots=True)
 class SegmentReceived:
+    """`window` in octets, as of those that are sent: scaled where the connection is known."""
+
     category: ClassVar[str] = "transport"
     packets: ClassVar[bool] = True
     source: Ip4

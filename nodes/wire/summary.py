@@ -15,7 +15,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812  (a class, whatever its name)
 from typing import NamedTuple
 
-from nodes.wire import arp, bpdu, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
+from nodes.wire import arp, arq, bpdu, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
 from nodes.wire.addresses import format_ip4, format_mac
 from nodes.wire.checksum import Buffer, is_valid, ones_sum, pseudo_header_sum
 
@@ -102,10 +102,32 @@ def _ethernet_payload(source: str, destination: str, ethertype: int, payload: me
         line = _ethernet_payload(source, destination, inner, payload[VLAN_TAG.size :]) if inner != ethertype else None
         if line is not None:
             return line._replace(info=f"vlan {tag & 0xFFF} {line.info}")
+    if ethertype == arq.ETHERTYPE_ARQ:
+        return _arq(source, destination, payload)
     if ethertype < ethernet.LOWEST_ETHERTYPE:
         return _llc(source, destination, payload[:ethertype])
     name = ETHERTYPES.get(ethertype, f"0x{ethertype:04x}")
     return Summary(source, destination, name, f"ethertype 0x{ethertype:04x}, length {len(payload)}")
+
+
+def _arq(source: str, destination: str, payload: memoryview) -> Summary:
+    """HDLC's names, and the line of the frame inside. A trace of a link is about numbers, so they stand first."""
+    start, end = arq.HEADER.size - ethernet.HEADER_LENGTH, arq.TRAILER.size
+    if len(payload) < start + end:
+        return Summary(source, destination, "ARQ", f"{len(payload)} octets [truncated]")
+    kind, flags, send, receive, inner, length = arq.FIELDS.unpack_from(payload)
+    name = arq.KINDS[kind] if kind < len(arq.KINDS) else f"kind {kind}"
+    mark = "" if start + length + end <= len(payload) else " [truncated]"
+    if kind == arq.DATA:
+        line = Summary(source, destination, "ARQ", "")
+        if inner != arq.ETHERTYPE_ARQ:
+            line = _ethernet_payload(source, destination, inner, payload[start : start + length])
+        return line._replace(info=f"I, N(S) {send}, N(R) {receive}: {line.info}{mark}")
+    numbers = f", N(R) {receive}" if kind in (arq.READY, arq.NOT_READY, arq.REJECT, arq.SELECTIVE_REJECT) else ""
+    if flags & arq.SELECTIVE or kind == arq.SELECTIVE_REJECT:
+        numbers += f", N(S) {send}"
+    asked = ", poll" if flags & arq.POLL else ", final" if flags & arq.FINAL else ""
+    return Summary(source, destination, "ARQ", f"{name}{numbers}{asked}{mark}")
 
 
 def _arp(payload: memoryview) -> str:

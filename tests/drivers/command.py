@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from lab.api import opening
 from lab.cli import common, main
+from lab.drivers import abilities
 from lab.engine import launch
+from tests.drivers.fake import CANNOT
 
 FAKE = "fake"
 _own_python = launch.own_python
@@ -20,6 +23,8 @@ def _python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
 def install() -> None:
     """Have labs of this process use supervisors that know the fake driver."""
     launch.own_python = _python
+    abilities.CANNOT = {**abilities.CANNOT, FAKE: CANNOT}
+    opening.DRIVERS = (*opening.DRIVERS, FAKE)  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

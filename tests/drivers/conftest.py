@@ -125,6 +125,9 @@ class Up:
     def pings(self, source: str, target: str) -> bool:
         return self.rig.desk.pings(self.name, source, target)
 
+    def reaches(self, source: str, target: str) -> bool:
+        return self.rig.desk.reaches(self.name, source, target)
+
     def node(self, node: str) -> dict[str, Any]:
         return self.rig.desk.node(self.name, node)
 
@@ -137,7 +140,8 @@ class Up:
         return True
 
 
-def _parameters() -> list[Any]:
+def parameters() -> list[Any]:
+    """The rows of table.py, for a fixture."""
     return [
         pytest.param(
             row, id=name, marks=[pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(600)] if row.needs else ()
@@ -160,13 +164,13 @@ def rig_of(request: pytest.FixtureRequest, row: Row) -> Iterator[Rig]:
         yield Rig(row, desk, engine)
 
 
-@pytest.fixture(params=_parameters())
+@pytest.fixture(params=parameters())
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     with rig_of(request, request.param) as made:
         yield made
 
 
-@pytest.fixture(scope="module", params=_parameters())
+@pytest.fixture(scope="module", params=parameters())
 def up(request: pytest.FixtureRequest) -> Iterator[Up]:
     with rig_of(request, request.param) as made:
         name, _ = made.up()

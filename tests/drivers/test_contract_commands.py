@@ -10,8 +10,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lab.drivers.abilities import WORDS
 from tests.drivers.conftest import Up
 from tests.system.labs import wait_for
@@ -31,12 +29,12 @@ def test_what_is_up(up: Up) -> None:
 
 
 def test_nodes_reach_each_other(up: Up) -> None:
-    assert up.pings("a", "b")
-    assert up.pings("b", "a")
+    assert up.reaches("a", "b")
+    assert up.reaches("b", "a")
     hops = up.run("traceroute", "a", "b").out.splitlines()[1:]
     assert [hop.split()[2] for hop in hops] == ["r", "b"]
     if "kernel" not in up.row.cannot:
-        assert up.pings("a", "k")
+        assert up.reaches("a", "k")
 
 
 def test_an_application(up: Up) -> None:
@@ -68,7 +66,8 @@ def _interface(up: Up, node: str, name: str = "eth0") -> dict[str, Any]:
 
 def test_a_bridge_has_no_inside(up: Up) -> None:
     if not up.row.bridge:
-        pytest.skip("its switches are our own")
+        assert up.json("state", "s")["kind"] == "switch"  # its switches are our own
+        return
     for line in (["exec", "s", "--", "true"], ["cp", "s:/etc/hosts", "x"], ["capture", "s"]):
         done = up.run(*line, code=6)
         assert done.err.startswith("error: 's' is a kernel bridge"), done
@@ -93,8 +92,8 @@ def test_copy(up: Up) -> None:
 
 
 def test_copy_a_folder(up: Up) -> None:
-    if "copy" in up.row.cannot:
-        pytest.skip(up.row.cannot["copy"])
+    if up.is_refused("copy", "a", "cp", "a:/tmp", "folder"):
+        return
     folder = up.rig.desk.folder
     (folder / "site" / "sub").mkdir(parents=True, exist_ok=True)
     (folder / "site" / "sub" / "file").write_text("x")
@@ -107,8 +106,8 @@ def test_copy_a_folder(up: Up) -> None:
 
 
 def test_what_cannot_be_copied(up: Up) -> None:
-    if "copy" in up.row.cannot:
-        pytest.skip(up.row.cannot["copy"])
+    if up.is_refused("copy", "a", "cp", "none", "a:/tmp"):
+        return
     (up.rig.desk.folder / "file").write_text("x")
     for line, code, expected in (
         ("a:/none .", 2, "a:/none: no such file or directory\n"),
@@ -129,7 +128,7 @@ def test_what_cannot_be_copied(up: Up) -> None:
         with (up.rig.desk.folder / "large").open("wb") as file:
             file.truncate(100 << 20)
         assert up.run("cp", "large", "a:/tmp/large", code=6).err == "error: a:/tmp/large: no space left on device\n"
-        assert up.run("exec", "a", "--", "ls", "/tmp").out == ""
+        assert "large" not in up.run("exec", "a", "--", "ls", "/tmp").out
 
 
 def test_state(up: Up) -> None:
@@ -153,7 +152,7 @@ def test_a_link_goes_down(up: Up) -> None:
     wait_for(lambda: not _is_up(up), 5)
     up.run("link", "far", "up")
     wait_for(lambda: _is_up(up), 5)
-    assert up.pings("a", "b")
+    assert up.reaches("a", "b")
     assert up.run("link", "none", "down", code=2).err.startswith("error: no link 'none' in this lab\n")
 
 
@@ -162,8 +161,8 @@ def _is_up(up: Up) -> bool:
 
 
 def test_another_mtu(up: Up) -> None:
-    if "link" in up.row.cannot:
-        pytest.skip(up.row.cannot["link"])
+    if up.is_refused("link", "far", "link", "far", "--mtu", "1000"):
+        return
     up.run("link", "far", "--mtu", "1000")
     wait_for(lambda: _interface(up, "b")["mtu"] == 1000, 5)
     assert up.run("ping", "b", "r", "-c", "1", "-s", "3000").code == 0
@@ -173,7 +172,7 @@ def test_another_mtu(up: Up) -> None:
 
 def test_impair(up: Up) -> None:
     if up.is_refused("impair", "far", "impair", "far", "delay=30ms"):
-        assert up.pings("a", "b")
+        assert up.reaches("a", "b")
         return
     up.run("impair", "far", "delay=30ms")
     assert up.json("ping", "a", "b", "-c", "3", "-i", "0.1")["rtt_min"] >= 60_000_000
@@ -183,7 +182,7 @@ def test_impair(up: Up) -> None:
     up.run("impair", "far", "loss=100%", "--from", "b")
     assert not up.pings("a", "b")
     up.run("impair", "far", "--clear")
-    assert up.pings("a", "b")
+    assert up.reaches("a", "b")
 
 
 def test_a_node_stops_and_starts(up: Up) -> None:
@@ -230,6 +229,6 @@ def test_a_bridge_stops_and_starts(up: Up) -> None:
     """The switch, whatever it is: a link of its is no way without it."""
     up.run("stop", "s")
     assert not up.pings("a", "b")
-    assert up.pings("r", "b")
+    assert up.reaches("r", "b")
     up.run("start", "s")
     wait_for(lambda: up.pings("a", "b"), 10)

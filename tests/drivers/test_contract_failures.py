@@ -14,6 +14,7 @@ import pytest
 
 from tests.drivers.conftest import Rig, with_faults
 from tests.drivers.faults import STEPS
+from tests.drivers.odd_names import odd_names
 from tests.system.labs import wait_for
 
 IMPAIRED = "name: contract\nnodes: {a: host, b: host}\nlinks: [{ends: [a, b], name: far, impair: {delay: 1ms}}]\n"
@@ -44,7 +45,7 @@ def test_every_step_fails_in_turn(rig: Rig, tmp_path: Path) -> None:
             for when in ("before", "after"):
                 fails(rig, tmp_path, f"{step}:{number}:{when}")
     name, _ = rig.up(small(rig))  # after all that, the same lab comes up
-    assert rig.desk.pings(name, "a", "b")
+    assert rig.desk.reaches(name, "a", "b")
     rig.desk.run("down", name, code=0)
     rig.assert_nothing_left(name)
 
@@ -101,7 +102,7 @@ def test_up_twice(rig: Rig) -> None:
     name, _ = rig.up(PAIR)
     _, done = rig.up(PAIR, code=3)
     assert done.err.startswith(f"error: lab '{name}' is already up\n")
-    assert rig.desk.pings(name, "a", "b")
+    assert rig.desk.reaches(name, "a", "b")
     rig.desk.run("down", name, code=0)
     rig.assert_nothing_left(name)
 
@@ -112,10 +113,10 @@ def test_two_labs_at_once(rig: Rig) -> None:
     two, _ = rig.up(PAIR, "-two")
     rig.desk.run("link", "--lab", one, "far", "down", code=0)
     rig.desk.run("stop", "--lab", one, "a", code=0)
-    assert rig.desk.pings(two, "a", "b")
+    assert rig.desk.reaches(two, "a", "b")
     assert rig.desk.node(two, "a")["state"] == "running"
     rig.desk.run("down", one, code=0)
-    assert rig.desk.pings(two, "a", "b")
+    assert rig.desk.reaches(two, "a", "b")
     assert rig.containers(one) == []
     rig.desk.run("down", two, code=0)
     rig.assert_nothing_left(two)
@@ -134,27 +135,12 @@ def test_the_supervisor_is_killed(rig: Rig) -> None:
     rig.desk.run("down", name, code=0)
 
 
-ODD = ["A", "a", "0", "7.8", "x-", "x_", "a..b", "1.2.3", "null", "true", "lo", "s--t", "Z" * 63]
-ODD_INTERFACES = ["!#$%&'()*+,", ";<=>?@[]^_`{|}", "-x", "..a", "~"]
-
-
 @pytest.mark.parametrize("what", ["nodes", "interfaces"])
 def test_odd_names(rig: Rig, what: str) -> None:
-    """All that the model allows, in nodes, links and interfaces."""
-    if what == "nodes":
-        nodes = "".join(f"  {name!r}: host\n" for name in ODD)
-        links = "".join(f"  - {{ends: ['{name}', s.w-i_t.ch], name: '{name}'}}\n" for name in ODD)
-    else:
-        nodes = "".join(f"  h{number}: host\n" for number in range(len(ODD_INTERFACES)))
-        links = "".join(
-            f"  - {{ends: [{_quoted(f'h{number}:{name}')}, s.w-i_t.ch]}}\n"
-            for number, name in enumerate(ODD_INTERFACES)
-        )
-    switch = "{kind: switch, impl: stack}"
-    name, _ = rig.up(f"name: odd\nnodes:\n{nodes}  s.w-i_t.ch: {switch}\nlinks:\n{links}", "-0..x_Y.")
-    hosts = ODD if what == "nodes" else [f"h{number}" for number in range(len(ODD_INTERFACES))]
+    hosts, text = odd_names(what)
+    name, _ = rig.up(text, "-0..x_Y.")
     for first, second in pairwise(hosts):
-        assert rig.desk.pings(name, first, second), (first, second)
+        assert rig.desk.reaches(name, first, second), (first, second)
     for each in hosts[:3]:
         rig.desk.run("stop", "--lab", name, each, code=0)
         rig.desk.run("start", "--lab", name, each, code=0)
@@ -166,7 +152,3 @@ def test_odd_names(rig: Rig, what: str) -> None:
     wait_for(lambda: rig.desk.pings(name, hosts[0], hosts[-1]), 10)
     rig.desk.run("down", name, code=0)
     rig.assert_nothing_left(name)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

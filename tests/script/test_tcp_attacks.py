@@ -54,6 +54,19 @@ def test_reset_outside_the_window(script: Script, offset: int) -> None:
     still_works(peer)
 
 
+@pytest.mark.parametrize("offset", [0, 1, 60_000])
+def test_resets_of_rfc_793(make_script: Maker, offset: int) -> None:
+    """By a setting: any number in the window resets, and none outside of it."""
+    script = make_script(dataclasses.replace(DEFAULTS, exact_resets=False))
+    peer = script.established()
+    peer.send(RST, seq=1 + (1 << 31))
+    peer.expect_nothing(QUIET)
+    assert peer.program.socket.state is State.ESTABLISHED
+    peer.send(RST, seq=1 + offset)
+    peer.expect_nothing(QUIET)
+    assert peer.program.socket.state is State.CLOSED
+
+
 @pytest.mark.parametrize("state", SYNCHRONIZED[:-1], ids=str)
 def test_challenged_peer_resets(script: Script, state: State) -> None:
     """5961-3.2b: a peer that is really gone answers the challenge with a RST that is exact."""

@@ -673,6 +673,57 @@ def test_blocks_are_merged(script: Script) -> None:
     assert not peer.expect(ACK, seq=1, ack=501).options.sack
 
 
+def test_a_fin_with_data_beyond_a_gap(script: Script) -> None:
+    """2018-4: it has a number like any octet; a sender that did not see it would send the segment again."""
+    peer = selective(script)
+    peer.send(ACK | FIN, seq=101, ack=1, data=THEIRS)
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=1)) == [(101, 202)]
+    peer.send(ACK, seq=1, ack=1, data=THEIRS)
+    assert not peer.expect(ACK, seq=1, ack=202).options.sack
+
+
+def test_a_fin_alone_beyond_a_gap(script: Script) -> None:
+    """2018-4a: a block of its own, and the first as long as nothing comes after it."""
+    peer = selective(script)
+    peer.send(ACK, seq=201, ack=1, data=THEIRS)
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=1)) == [(201, 301)]
+    peer.send(ACK | FIN, seq=501, ack=1)
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=1)) == [(501, 502), (201, 301)]
+    peer.send(ACK, seq=101, ack=1, data=THEIRS)
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=1)) == [(101, 301), (501, 502)]
+    peer.send(ACK, seq=401, ack=1, data=THEIRS)
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=1)) == [(401, 502), (101, 301)]
+    peer.send(ACK, seq=1, ack=1, data=THEIRS)
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=301)) == [(401, 502)]
+    peer.send(ACK, seq=301, ack=1, data=THEIRS)
+    assert not peer.expect(ACK, seq=1, ack=502).options.sack
+    assert peer.program.sees() == THEIRS * 5
+
+
+def test_a_fin_after_all_data_that_is_missing(script: Script) -> None:
+    """Nothing but the FIN is held; repeated data that is reported comes before it (2883-4)."""
+    peer = selective(script)
+    peer.send(ACK | FIN, seq=101, ack=1)
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=1)) == [(101, 102)]
+    peer.send(ACK, seq=1, ack=1, data=THEIRS[:50])
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=51)) == [(101, 102)]
+    peer.send(ACK, seq=1, ack=1, data=THEIRS[:50])
+    assert blocks(peer, peer.expect(ACK, seq=1, ack=51)) == [(1, 51), (101, 102)]
+    peer.send(ACK, seq=51, ack=1, data=THEIRS[50:])
+    assert not peer.expect(ACK, seq=1, ack=102).options.sack
+
+
+def test_room_for_the_block_of_a_fin(script: Script) -> None:
+    """Segments with data leave room for it, too (RFC 9293 section 3.7.1)."""
+    peer = selective(script)
+    peer.send(ACK | FIN, seq=101, ack=1)
+    peer.expect(ACK, seq=1, ack=1)
+    peer.program.send(bytes(1460))
+    segment = peer.expect(ACK, seq=1, ack=1, data=bytes(1460 - 12))
+    assert blocks(peer, segment) == [(101, 102)]
+    peer.expect(ACK | PSH, seq=1449, ack=1, data=bytes(12))
+
+
 @pytest.mark.parametrize(("options", "most"), [(b"", 4), (timestamps(1000), 3)])
 def test_as_many_blocks_as_fit(script: Script, options: bytes, most: int) -> None:
     """2018-4b: four, or three beside timestamps; the most recent ones."""

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lab import Lab
+from lab.api.nodes import Node
+from lab.experiments.forging import forged_segment
 
 TOPOLOGY = """\
 name: tour
@@ -171,6 +173,11 @@ async def mistakes(lab: Lab) -> dict[str, str]:
         "an endless flap": lambda: wan.flap(down="5s", every="1s"),
         "a small MTU": lambda: wan.set_mtu(10),
         "a capture that does not run": a.stop_capture,
+        "no frame": lambda: a.send_frame(bytes(13)),
+        "a frame of text": lambda: a.send_frame("frame"),  # type: ignore[arg-type]
+        "a frame of no interface": lambda: a.send_frame(bytes(60), interface="eth9"),
+        "a frame of a bridge": lambda: s.send_frame(bytes(60)),
+        "a frame that is too long": lambda: a.send_frame(bytes(1600)),
         "in two groups": lambda: lab.partition(["a"], ["a", "b"]),
         "a switch in a group": lambda: lab.partition(["s"], ["a", "b"]),
         "restarted while it runs": a.restart,
@@ -186,6 +193,7 @@ async def mistakes(lab: Lab) -> dict[str, str]:
         "a connection while it is off": lambda: b.connect("a", 99),
         "a ping while it is off": lambda: b.ping("a"),
         "its state while it is off": b.state,
+        "a frame while it is off": lambda: b.send_frame(bytes(60)),
     }
     found |= {name: await raised(call) for name, call in tried.items()}
     await b.restart()
@@ -210,6 +218,10 @@ MISTAKES = {
     **dict.fromkeys(("an endless flap", "a small MTU"), "UserInputError"),
     "a capture that does not run": "StateError",
     **dict.fromkeys(("in two groups", "a switch in a group"), "UserInputError"),
+    **dict.fromkeys(("no frame", "a frame of text"), "UserInputError"),
+    "a frame of no interface": "UserInputError",
+    "a frame of a bridge": "NodeError",
+    "a frame that is too long": "NodeError",
     "restarted while it runs": "StateError",
     "resumed while it runs": "nothing",
     "killed while it is off": "StateError",
@@ -219,6 +231,7 @@ MISTAKES = {
     "a connection while it is off": "NodeError",
     "a ping while it is off": "NodeError",
     "its state while it is off": "NodeError",
+    "a frame while it is off": "NodeError",
 }
 
 
@@ -269,6 +282,11 @@ PROGRAMS = {
 }
 
 
+async def segments_of(node: Node) -> int:
+    """How many TCP segments have come."""
+    return int((await node.state())["tcp"]["counters"]["in_segments"])
+
+
 async def network(lab: Lab) -> dict[str, Any]:
     a, b, wan = lab.node("a"), lab.node("b"), lab.link("s-a")
     found: dict[str, Any] = {"round trip": 20e6 < (await a.ping(b, count=2))["rtt_min"] < 60e6}
@@ -286,6 +304,11 @@ async def network(lab: Lab) -> dict[str, Any]:
     found["just now"] = [event["data"]["new"] for event in lab.events("wan", "link:carrier_*", since=begin)]
     found["never"] = await raised(lambda: lab.wait_until("link:address_conflict", timeout="200ms"))
 
+    heard = await segments_of(b)
+    await a.send_frame(forged_segment(a, (a.address, 5), b, 99, "ACK", 1))
+    await lab.sleep(1)
+    found["forged"] = await segments_of(b) - heard
+
     await lab.partition(["a"], [b])
     found["parted"] = (await a.ping(b, count=1))["received"]
     await lab.heal()
@@ -302,6 +325,7 @@ NETWORK = {
     "seen": ("wan", "down", True),
     "just now": ["down", "up"],
     "never": "TimeoutError",
+    "forged": 1,
     "parted": 0,
     "healed": True,
     "told": 4,

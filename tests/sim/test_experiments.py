@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,11 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.api.lab import Lab
-from lab.errors import UserInputError
+from lab.errors import EnvironmentLackError, UserInputError
 from lab.experiments.catalogue import CATALOGUE, find
 from lab.experiments.runner import Asked, Result, run_experiment
 from lab.experiments.trial import Trial, jain, latest
+from lab.experiments.where import drivers_of, why_not
 
 ROOT = Path(__file__).parents[2]
 LAB = (sys.executable, "-m", "lab", "experiment")
@@ -53,6 +56,15 @@ def test_what_each_has(name: str) -> None:
     for variation in each.variations.values():
         assert variation.breaks
         assert set(variation.parameters) <= set(each.parameters)
+
+
+def test_the_document_has_each() -> None:
+    """The table of claims in docs/experiments.md names every experiment, and no other."""
+    text = (ROOT / "docs/experiments.md").read_text()
+    table = text[text.index("| claim of a course |") :].partition("\n\n")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`([a-z-]+)`", row.split("|")[2])]
+    assert sorted(named) == sorted(CATALOGUE)
 
 
 # ---------------------------------------------------------------------------------------------------------- the command
@@ -94,7 +106,7 @@ def test_run_says_numbers_and_the_seed(tmp_path: Path) -> None:
     assert "pass  two programs have port 5000 at the same time" in done.stdout
     assert "expected served, served, seen served, served" in done.stdout
     assert "seed 7" in done.stdout
-    assert "1 runs passed" in done.stderr
+    assert "1 run passed" in done.stderr
 
 
 @pytest.mark.slow
@@ -157,9 +169,12 @@ def test_compare_puts_numbers_beside_each_other(tmp_path: Path) -> None:
         (("run", "half-close", "--set", "whole=perhaps"), "whole: 'perhaps'", "true or false expected"),
         (("run", "time-wait", "--set", "msl"), "--set msl", "NAME=VALUE expected"),
         (("run", "time-wait", "--set", "msl=-1"), "msl", ""),
-        (("run", "port-exhaustion", "--driver", "netns"), "port-exhaustion is for virtual time", "--driver"),
         (("run", "same-port", "--junit", "/nowhere/at/all.xml"), "/nowhere/at/all.xml: No such file", "writable"),
-        (("compare", "same-port", "--drivers", "sim,dos"), "there is no driver 'dos'", "sim,netns"),
+        (
+            ("compare", "same-port", "--drivers", "sim,dos"),
+            "there is no driver 'dos'",
+            "there are netns, docker, mininet, sim",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -169,6 +184,35 @@ def test_what_is_wrong_is_said(words: tuple[str, ...], cause: str, hint: str, tm
     assert cause in done.stderr
     assert hint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("driver", ["netns", "docker", "mininet"])
+def test_a_driver_that_cannot_have_an_experiment_says_why(driver: str, tmp_path: Path) -> None:
+    done = command("run", "port-exhaustion", "--driver", driver, folder=tmp_path)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert f"the driver {driver} cannot run in virtual time" in done.stderr
+    assert "it takes four minutes of TIME_WAIT" in done.stderr
+    assert "leave out `--driver`" in done.stderr
+
+
+def test_a_topology_that_a_driver_cannot_have(tmp_path: Path) -> None:
+    each = dataclasses.replace(
+        find("handshake"), topology="name: k\nnodes: {a: {kind: host, stack: kernel}, b: host}\nlinks: [a -- b]\n"
+    )
+    assert drivers_of(each) == ("netns", "mininet")
+    refused = why_not(each, "docker", each.parameters)
+    assert refused is not None
+    assert "runs programs of `lab` in its nodes" in refused.message
+    of_a_file = dataclasses.replace(each, script=_script)
+    assert drivers_of(of_a_file) == ("netns", "docker", "mininet")
+    with pytest.raises(EnvironmentLackError, match="handshake: a: the driver sim cannot run hosts and routers with"):
+        run_experiment(each, Asked(runs=tmp_path))
+    bridge = "name: k\nnodes: {a: host, b: host, s: {kind: switch, impl: ovs}}\nlinks: [a -- s, b -- s]\n"
+    assert "docker" not in drivers_of(dataclasses.replace(of_a_file, topology=bridge))
+
+
+async def _script(trial: Trial) -> None:
+    """Runs nothing of `lab` in its nodes."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the trial

@@ -5,6 +5,7 @@ What is not caught by an experiment is not shown by it either.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,22 @@ import pytest
 
 from lab.experiments.catalogue import find
 from lab.experiments.runner import Asked, run_experiment
+from nodes.contract import NodeConfig
 from nodes.datalink.arp import ArpCache
+from nodes.datalink.arq.receiver import ArqReceiver
+from nodes.datalink.arq.sender import ArqSender
 from nodes.datalink.rarp import RarpServer
 from nodes.datalink.switch import LearningSwitch
 from nodes.network.forwarding import Forwarder
 from nodes.network.path_mtu import PathMtuCache
 from nodes.network.reassembly import Reassembler
-from nodes.transport.tcp import closing, expiry, layer, strays
+from nodes.transport.tcp import closing, expiry, layer, output, strays
 from nodes.transport.tcp.congestion.cubic import Cubic
 from nodes.transport.tcp.congestion.registry import ALGORITHMS
 from nodes.transport.tcp.congestion.window import WindowControl
 from nodes.transport.tcp.isn import SequenceGenerator
 from nodes.transport.tcp.listener import Listener
+from nodes.transport.tcp.rack import Rack
 from nodes.transport.tcp.receive_window import ReceiveWindow
 from nodes.transport.tcp.rtt import RttEstimator
 from nodes.transport.tcp.sack_threshold import SackThreshold
@@ -108,6 +113,36 @@ def udp_checksum_is_ignored(patch: Patch) -> None:
 
 def timeout_does_not_double(patch: Patch) -> None:
     patch.setattr(RttEstimator, "back_off", lambda _: None)
+
+
+def any_number_in_the_window_resets(patch: Patch) -> None:
+    made: Any = layer.TcpLayer.__init__
+
+    def lenient(self: layer.TcpLayer, *arguments: Any) -> None:
+        made(self, *arguments[:-1], dataclasses.replace(arguments[-1], exact_resets=False))
+
+    patch.setattr(layer.TcpLayer, "__init__", lenient)
+
+
+def nodes_come_back_with_the_same_secret(patch: Patch) -> None:
+    patch.setattr(NodeConfig, "at_start", lambda self, _: self)
+
+
+def reno_has_no_window(patch: Patch) -> None:
+    patch.setitem(ALGORITHMS, "reno", ALGORITHMS["none"])
+
+
+def windows_do_not_count(patch: Patch) -> None:
+    edge = ReceiveWindow.offer
+    patch.setattr(ReceiveWindow, "offer", lambda self: max(edge(self), 0xFFFF if not self.shift else 0))
+
+
+def rack_does_not_learn(patch: Patch) -> None:
+    patch.setattr(Rack, "dsack", lambda *_: None)
+
+
+def urgent_data_is_not_marked(patch: Patch) -> None:
+    patch.setattr(output, "_urgent_mark", lambda _c, _sequence, flags: (flags, 0))
 
 
 def nobody_refuses(patch: Patch) -> None:
@@ -200,6 +235,45 @@ def arp_asks_each_time(patch: Patch) -> None:
     patch.setattr(ArpCache, "resolve", forgetful)
 
 
+def selective_repeat_goes_back(patch: Patch) -> None:
+    repeat = ArqSender._repeat
+
+    def all_of_them(self: ArqSender, number: int, trigger: str, now: int) -> None:
+        for each in range(number, self.nxt):
+            if self._is_missing(each):
+                repeat(self, each, trigger, now)
+
+    patch.setattr(ArqSender, "_repeat", all_of_them)
+
+
+def link_check_is_ignored(patch: Patch) -> None:
+    patch.setattr("nodes.wire.arq.crc32", lambda _: 0)
+
+
+def receiver_hides_that_it_is_full(patch: Patch) -> None:
+    patch.setattr(ArqReceiver, "_tell_room", lambda *_: False)
+
+
+def copies_are_taken_again(patch: Patch) -> None:
+    def take(self: ArqReceiver, frame: Any, now: int) -> None:
+        self._hand_up(frame, now)
+        self._acknowledge("duplicate", now)
+
+    patch.setattr(ArqReceiver, "_duplicate", take)
+
+
+def link_timer_is_off(patch: Patch) -> None:
+    repeat = ArqSender._repeat
+
+    def only_when_asked(self: ArqSender, number: int, trigger: str, now: int) -> None:
+        if trigger == "timeout":
+            del self._timers[number]
+        else:
+            repeat(self, number, trigger, now)
+
+    patch.setattr(ArqSender, "_repeat", only_when_asked)
+
+
 MUTATIONS: list[tuple[Mutation, str]] = [
     (no_fast_retransmit, "fast-retransmit"),
     (second_duplicate_is_enough, "fast-retransmit"),
@@ -230,8 +304,21 @@ MUTATIONS: list[tuple[Mutation, str]] = [
     (rarp_server_is_silent, "rarp-exchange"),
     (switch_learns_nothing, "switch-learns"),
     (routers_end_packets_in_silence, "time-to-live"),
+    (selective_repeat_goes_back, "arq-selective-repeat"),
+    (link_check_is_ignored, "arq-stop-and-wait"),
+    (copies_are_taken_again, "arq-selective-repeat"),
+    (link_timer_is_off, "arq-go-back-n"),
+    (receiver_hides_that_it_is_full, "arq-flow-control"),
     (windows_are_not_probed, "slow-reader"),
     (each_free_octet_is_announced, "silly-window"),
+    (any_number_in_the_window_resets, "blind-reset"),
+    (isn_is_only_a_clock, "guessed-number"),
+    (nodes_come_back_with_the_same_secret, "old-duplicate"),
+    (second_duplicate_is_enough, "reordering"),
+    (rack_does_not_learn, "reordering"),
+    (urgent_data_is_not_marked, "headers"),
+    (windows_do_not_count, "stop-and-wait-or-window"),
+    (reno_has_no_window, "flow-or-congestion"),
 ]
 
 

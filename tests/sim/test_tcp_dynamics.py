@@ -13,7 +13,7 @@ from nodes.units import MILLISECOND, SECOND
 from nodes.wire import tcp
 from tests.sim.tcp_audit import audit
 from tests.sim.tcp_network import LinkProfile, Network
-from tests.sim.tcp_observe import data_number, observe
+from tests.sim.tcp_observe import Observed, data_number, observe
 from tests.sim.tcp_scene import MSS, ONE_WAY, RTT, Scene
 
 # ------------------------------------------------------------------------------------------------------ window growth
@@ -156,17 +156,29 @@ def test_newreno_fills_a_hole_each_round_trip() -> None:
     assert scene.counters.timeouts == 0
 
 
-@pytest.mark.parametrize("keep_open", [True, False], ids=["data", "fin"])
-def test_a_tail_loss_is_repaired_by_a_probe(keep_open: bool) -> None:
+def test_a_tail_loss_is_repaired_by_a_probe() -> None:
     """8985-7.2: after two round trips and the longest delayed acknowledgment, not after the retransmission timeout; and
     the loss costs the window its share (7.4)."""
-    scene = Scene(20 * MSS, rule=data_number(20), keep_open=keep_open)
+    scene = Scene(20 * MSS, rule=data_number(20), keep_open=True)
+    lost = repaired(scene)
+    longest = RTT + 50 * MILLISECOND + 2 * RTT + 200 * MILLISECOND  # until the last acknowledgment, and from there on
+    assert 2 * RTT <= scene.resent[0].time - lost.time <= longest + 10 * MILLISECOND
+
+
+def test_a_fin_behind_a_lost_tail_shows_its_loss() -> None:
+    """8985-6.2: the FIN is in a SACK block, so a quarter of a round trip behind that the segment before it is lost."""
+    scene = Scene(20 * MSS, rule=data_number(20), keep_open=False)
+    lost = repaired(scene)
+    assert RTT + RTT // 4 <= scene.resent[0].time - lost.time <= RTT + RTT // 2
+
+
+def repaired(scene: Scene) -> Observed:
+    """The segment that was lost, and nothing else, was sent again, and no timer needed for it."""
     assert scene.done
     assert scene.counters.timeouts == 0
     lost = next(segment for segment in scene.data if segment.fate == "rule")
     assert [segment.start for segment in scene.resent] == [lost.start]
-    longest = RTT + 50 * MILLISECOND + 2 * RTT + 200 * MILLISECOND  # until the last acknowledgment, and from there on
-    assert 2 * RTT <= scene.resent[0].time - lost.time <= longest + 10 * MILLISECOND
+    return lost
 
 
 @pytest.mark.parametrize("keep_open", [True, False], ids=["data", "fin"])

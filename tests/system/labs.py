@@ -304,6 +304,11 @@ class Labs:
         assert done.code in (0, 7), f"{done} {self._last_words()}"
         return done.code == 0
 
+    def reaches(self, name: str, source: str, target: str) -> bool:
+        """Within some seconds. Nodes hear of cables and of each other when the machine lets them, and an ARP request
+        that was lost is sent again after a second."""
+        return any(self.pings(name, source, target) for _ in range(4))
+
     # What there is
 
     def processes(self, comm: str | None = None) -> list[Process]:

@@ -46,6 +46,10 @@ def pings(bench: Bench) -> bool:
     return bench.desk.pings(bench.name, "a", "b")
 
 
+def reaches(bench: Bench) -> bool:
+    return bench.desk.reaches(bench.name, "a", "b")
+
+
 def run(agent: AgentClient, function: Callable[..., Any], *args: Any) -> Any:
     return outcome(*agent.program(program_params(function, args), lambda _: None))
 
@@ -100,7 +104,7 @@ def test_a_partition_and_its_end(bench: Bench) -> None:
         assert not pings(bench)
         assert bench.desk.state(bench.name, "a")["barrier"]["dropped_out"] > 0
         agent.call("barrier", addresses=[])
-        assert pings(bench)
+        assert reaches(bench)
     done = bench.desk.run("events", "--lab", bench.name, "--json", code=0)
     events = [json.loads(line) for line in done.out.splitlines()]
     changes = [event for event in events if event.get("name") == "node:partition_updated"]
@@ -108,14 +112,14 @@ def test_a_partition_and_its_end(bench: Bench) -> None:
 
 
 def test_a_node_that_stands_still(bench: Bench) -> None:
-    assert pings(bench)
+    assert reaches(bench)
     bench.desk.run("pause", "--lab", bench.name, "b", code=0)
     assert bench.desk.node(bench.name, "b")["state"] == "paused"
     assert not pings(bench)
     bench.desk.run("pause", "--lab", bench.name, "b", code=0)
     assert "already paused" in bench.desk.run("start", "--lab", bench.name, "b", code=3).err
     bench.desk.run("resume", "--lab", bench.name, "b", code=0)
-    assert pings(bench)
+    assert reaches(bench)
     assert "only ours can be paused" in bench.desk.run("pause", "--lab", bench.name, "k", code=6).err
 
 
@@ -126,7 +130,7 @@ def test_a_paused_node_can_be_stopped_and_started(bench: Bench) -> None:
         assert bench.desk.node(bench.name, "b")["state"] == "stopped"
         assert "not running" in bench.desk.run("resume", "--lab", bench.name, "b", code=3).err
         bench.desk.run("start", "--lab", bench.name, "b", code=0)
-        assert pings(bench)
+        assert reaches(bench)
 
 
 def test_a_lab_with_a_paused_node_goes_down_in_good_order(needs: Needs) -> None:

@@ -140,7 +140,7 @@ def test_with_a_lab(rootless_labs: Labs) -> None:
         if (done.code, done.err) != (code, exact):
             wrong.append(f"lab {line}: {code} {exact!r} expected, got {done.code} {done.err!r}")
     assert not wrong, "\n".join(wrong)
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
 
 
 def test_without_a_lab(rootless_labs: Labs) -> None:
@@ -302,7 +302,7 @@ def test_disk_full_while_recording(small_disk: tuple[Labs, Path]) -> None:
     labs.run("ping", "--lab", name, "a", "b", "-c", "50", "-i", "0.01", "-s", "1400", code=0)
     wait_for(lambda: _recording(labs, name)["failed"] is not None, 10, lambda: _recording(labs, name))
     assert "No space left on device" in str(_recording(labs, name)["failed"])
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
     labs.run("down", name, code=0)
 
 
@@ -315,9 +315,9 @@ def test_run_folder_missing(labs: Labs) -> None:
     name = labs.up()
     (run,) = labs.runs.iterdir()
     run.rename(labs.folder / "moved")
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "b")
     done = labs.run("capture", "--lab", name, "a")
     assert done.code == 6, done
     assert "Traceback" not in done.err
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "b")
     labs.run("down", name, code=0)

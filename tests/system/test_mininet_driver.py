@@ -94,8 +94,8 @@ def test_the_demonstration(labs: Labs, needs: Needs) -> None:
 def test_everyone_reaches_everyone(any_labs: Labs) -> None:
     """Also for an ordinary user, to whom Mininet itself says that it must run as root."""
     name = up(any_labs)
-    assert any_labs.pings(name, "a", "b")
-    assert any_labs.pings(name, "b", "k")
+    assert any_labs.reaches(name, "a", "b")
+    assert any_labs.reaches(name, "b", "k")
     in_k(any_labs, name, "ping", "-c", "1", "-W", "2", "a")
     assert any_labs.state(name, "s1")["fdb"]
 
@@ -127,7 +127,7 @@ def test_a_node_that_dies_and_comes_back(labs: Labs) -> None:
     wait_for(lambda: labs.node(name, "a")["state"] == "dead", 5, lambda: labs.node(name, "a"))
     labs.run("start", "--lab", name, "a", code=0)
     labs.note_namespaces()
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
 
 
 def test_a_node_switched_off_and_on(labs: Labs) -> None:
@@ -141,18 +141,18 @@ def test_a_node_switched_off_and_on(labs: Labs) -> None:
     labs.run("start", "--lab", name, "k", code=0)
     labs.note_namespaces()
     assert shell_of(labs, "k") != before
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
     labs.run("stop", "--lab", name, "s1", code=0)
     assert not labs.pings(name, "a", "k")
     labs.run("start", "--lab", name, "s1", code=0)
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
 
 
 def test_a_shell_that_is_killed(labs: Labs) -> None:
     """The node goes on, for its agent is no child of the shell; what needs the shell says what to do."""
     name = up(labs)
     os.kill(shell_of(labs, "k"), signal.SIGKILL)
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
     done = in_k(labs, name, "true", code=6)
     assert "Mininet's shell of 'k' is gone" in done.err
     assert "`lab stop k` and `lab start k`" in done.err
@@ -196,8 +196,8 @@ def test_two_labs_at_once(labs: Labs) -> None:
     """Beside one of the netns driver, of the same nodes and names: each is alone in its namespaces."""
     first, second, third = up(labs, suffix="-1"), up(labs, suffix="-2"), labs.up(suffix="-3")
     labs.run("down", first, code=0)
-    assert labs.pings(second, "a", "k")
-    assert labs.pings(third, "a", "k")
+    assert labs.reaches(second, "a", "k")
+    assert labs.reaches(third, "a", "k")
 
 
 # What is missing, and what goes wrong

@@ -47,7 +47,7 @@ def name(request: pytest.FixtureRequest, labs: Labs) -> str:
 
 def test_frames_pass_and_stations_are_learned(labs: Labs, name: str) -> None:
     for source, target in (("a", "b"), ("a", "k"), ("b", "n")):
-        assert labs.pings(name, source, target)
+        assert labs.reaches(name, source, target)
     labs.run("exec", "--lab", name, "k", "--", "ping", "-c", "1", "-W", "2", "-s", "4000", "n", code=0)
     state = labs.state(name, "s")
     mac_of = {node: labs.state(name, node)["interfaces"] for node in ("a", "b")}
@@ -73,15 +73,15 @@ def test_a_cable_that_is_pulled_laid_anew_and_a_switch_off_and_on(labs: Labs, na
     labs.run("link", "--lab", name, "cable", "up", code=0)
     wait_for(lambda: labs.pings(name, "a", "b"), 10)
     labs.run("impair", "--lab", name, "cable", "delay=5ms", code=0)
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "b")
     labs.run("impair", "--lab", name, "cable", "--clear", code=0)
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "b")
     labs.run("stop", "--lab", name, "s", code=0)
     assert not labs.pings(name, "a", "k")
     assert "s is stopped" in labs.run("state", "--lab", name, "s").err
     labs.run("start", "--lab", name, "s", code=0)
-    assert labs.pings(name, "a", "k")
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "k")
+    assert labs.reaches(name, "a", "b")
 
 
 def test_nothing_is_left(labs: Labs, name: str) -> None:
@@ -123,7 +123,7 @@ def test_an_ordinary_user(rootless_labs: Labs) -> None:
     done = rootless_labs.run("up", rootless_labs.write(NETWORK), "--name", name)
     if Path("/dev/net/tun").stat().st_mode & 0o006 == 0o006:
         assert done.code == 0, done.err
-        assert rootless_labs.pings(name, "a", "b")
+        assert rootless_labs.reaches(name, "a", "b")
     else:
         assert done.code == 4
         assert "/dev/net/tun: Permission denied" in done.err

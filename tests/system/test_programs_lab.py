@@ -21,7 +21,7 @@ from tests.programs.expected import CASES, Call, Case, ssh_key
 from tests.system.conftest import Needs
 
 TOPOLOGY = """\
-name: programs
+name: servers
 defaults: {tcp: {msl: 1}}
 nodes:
   client: host

@@ -33,7 +33,7 @@ def test_the_topology(labs: Labs) -> None:
         wait_for(lambda: bool(own_addresses(bench)), PATIENCE)
         assert own_addresses(bench) == ["10.0.0.2/24"]
         for source, target in (("diskless", "server"), ("other", "diskless"), ("diskless", "other")):
-            assert labs.pings(bench.name, source, target)
+            assert labs.reaches(bench.name, source, target)
         asked = bench.wait_for_event("diskless", "link:address_updated", old="none", new="requesting")
         got = bench.wait_for_event("diskless", "link:address_updated", address="10.0.0.2", new="announced")
         server = bench.state("server")["interfaces"][0]["mac"]
@@ -54,7 +54,7 @@ def test_no_server(labs: Labs, needs: Needs) -> None:
         assert "no reply from server" in done.err
         bench.client.set_link("cable", up=True)
         wait_for(lambda: own_addresses(bench) == ["10.0.0.2/24"], PATIENCE)
-        assert labs.pings(bench.name, "diskless", "server")
+        assert labs.reaches(bench.name, "diskless", "server")
         labs.run("down", bench.name, code=0)
         path = bench.folder / "nodes/diskless/capture.pcapng"
         operations = tshark(

@@ -24,7 +24,7 @@ def test_demo(rootless_labs: Labs) -> None:
 def test_commands(rootless_labs: Labs) -> None:
     """Inside the lab the user is root of the lab's own namespaces, outside it stays who it is."""
     name = rootless_labs.up()
-    assert rootless_labs.pings(name, "a", "k")
+    assert rootless_labs.reaches(name, "a", "k")
     assert rootless_labs.run("exec", "--lab", name, "k", "--", "id", "-u", code=0).out == "0\n"
     rootless_labs.run("exec", "--lab", name, "k", "--", "ping", "-c1", "a", code=0)
     uid = rootless_labs.account.uid if rootless_labs.account.uid is not None else os.getuid()
@@ -44,7 +44,7 @@ def test_without_a_folder_of_the_session(rootless_labs: Labs) -> None:
     try:
         name = rootless_labs.up()
         assert (folder / f"{name}.json").exists()
-        assert rootless_labs.pings(name, "a", "k")
+        assert rootless_labs.reaches(name, "a", "k")
         rootless_labs.run("down", name, code=0)
         assert not (folder / f"{name}.json").exists()
     finally:

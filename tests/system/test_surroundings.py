@@ -11,5 +11,5 @@ def test_folders_named_like_our_packages(labs: Labs) -> None:
         (labs.folder / package).mkdir()
         (labs.folder / package / "__init__.py").write_text("raise SystemExit('the wrong package')\n")
     name = labs.up()
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "b")
     labs.run("down", name, code=0)

@@ -179,7 +179,7 @@ def test_hangup(labs: Labs) -> None:
         terminal.type(_lab(labs, "exec", "--lab", name, "k", "--", "sleep", "1000") + "\n")
         wait_for(lambda: bool(labs.processes("sleep")), PATIENCE)
     wait_for(lambda: not labs.processes("sleep"), GONE_WITHIN)
-    assert labs.pings(name, "a", "k")
+    assert labs.reaches(name, "a", "k")
 
 
 def test_shell(any_labs: Labs) -> None:

@@ -17,14 +17,14 @@ def test_same_addresses(any_labs: Labs) -> None:
     two = any_labs.up(suffix="-two")
     heard = _icmp(any_labs, two, "b")
     before = _icmp(any_labs, one, "b")
-    assert any_labs.pings(one, "a", "b")
+    assert any_labs.reaches(one, "a", "b")
     assert _icmp(any_labs, one, "b") != before
     assert _icmp(any_labs, two, "b") == heard
     any_labs.run("stop", "--lab", one, "b", code=0)
     assert not any_labs.pings(one, "a", "b")
-    assert any_labs.pings(two, "a", "b")
+    assert any_labs.reaches(two, "a", "b")
     any_labs.run("down", one, code=0)
-    assert any_labs.pings(two, "a", "k")
+    assert any_labs.reaches(two, "a", "k")
 
 
 def test_same_name_is_refused(labs: Labs) -> None:
@@ -38,7 +38,7 @@ def test_same_name_is_refused(labs: Labs) -> None:
     assert error.startswith(f"error: lab '{name}' is already up\n  hint: `lab ps")
     third = labs.run("up", labs.write(MIXED), "--name", name, code=3)
     assert third.err == f"error: lab '{name}' is already up\n  hint: `lab ps` shows it, `lab down {name}` ends it\n"
-    assert labs.pings(name, "a", "b")
+    assert labs.reaches(name, "a", "b")
     outcomes = [json.loads(path.read_text())["outcome"] for path in labs.runs.glob("*/run.json")]
     assert outcomes.count("running") == 1
 
@@ -53,7 +53,7 @@ def test_five_at_once(rootless_labs: Labs) -> None:
     rows = {row["lab"]: row for row in json.loads(rootless_labs.run("ps", "--json", code=0).out)}
     assert set(names) <= set(rows)
     assert len({rows[name]["supervisor"] for name in names}) == 5
-    assert all(rootless_labs.pings(name, "a", "k") for name in names)
+    assert all(rootless_labs.reaches(name, "a", "k") for name in names)
     assert len(rootless_labs.processes("lab:a")) == 5
     rootless_labs.run("down", names[0], code=0)
     assert len(rootless_labs.processes("lab:a")) == 4

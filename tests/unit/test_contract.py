@@ -209,3 +209,13 @@ def test_every_field_is_tried_with_a_wrong_type(cls: type[Any]) -> None:
 def required(cls: type[Any]) -> list[str]:
     missing = dataclasses.MISSING
     return [f.name for f in dataclasses.fields(cls) if f.default is missing and f.default_factory is missing]
+
+
+def test_each_start_has_a_seed_of_its_own() -> None:
+    """RFC 6528 section 3: who has seen the numbers of a node before it crashed must not know those after it."""
+    config = NodeConfig("lab", "a", seed=7)
+    assert config.at_start(0) is config
+    seeds = [config.at_start(number).seed for number in range(100)]
+    assert len(set(seeds)) == 100
+    assert seeds == [config.at_start(number).seed for number in range(100)]
+    assert all(0 <= seed < 1 << 64 for seed in seeds)

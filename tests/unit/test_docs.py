@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from lab.cli.main import COMMANDS, app
+from lab.model.arq import Arq
 from lab.model.container import ContainerNode, Healthcheck, Mount
 from lab.model.explain import keys_of
 from lab.model.impairment import LinkImpair
@@ -157,6 +158,7 @@ CONTAINER = set(ContainerNode.model_fields)
         ("Switches", (Switch, SpanningTree), COMMON),
         ("Interfaces", (Interface,), set()),
         ("Links", (Link,), set()),
+        ("ARQ", (Arq,), set()),
         ("Networks", (Network,), set()),
         ("Defaults", (Defaults,), set()),
         ("TCP", (Tcp,), set()),

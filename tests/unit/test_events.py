@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nodes.trace import datagram_events, events, link_events, tcp_events
+from nodes.trace import arq_events, datagram_events, events, link_events, tcp_events
 from nodes.trace.events import Event, FrameDropped, FrameSent, ListTracer, NodeStopped, NullTracer, Tracer
 from nodes.wire.addresses import Ip4, Mac, Prefix
 
@@ -19,7 +19,7 @@ FIELD_TYPES = {str, int, bool, float, Mac, Ip4, Prefix, NoneType}
 
 CLASSES: list[type[Any]] = [
     cls
-    for module in (events, datagram_events, link_events, tcp_events)
+    for module in (events, arq_events, datagram_events, link_events, tcp_events)
     for cls in vars(module).values()
     if inspect.isclass(cls) and cls.__module__ == module.__name__ and dataclasses.is_dataclass(cls)
 ]
@@ -94,7 +94,7 @@ def test_names_are_unique() -> None:
 
 def test_what_happens_to_every_packet_is_marked_as_such() -> None:
     often = {cls.__name__ for cls in CLASSES if getattr(cls, "packets", False)}
-    names = {name for name in often if name.startswith(("Frame", "Packet", "Datagram", "Segment"))}
+    names = {name for name in often if name.startswith(("Frame", "ArqFrame", "Packet", "Datagram", "Segment"))}
     assert often == names
     assert {"FrameSent", "FrameReceived", "PacketSent", "PacketReceived", "PacketForwarded"} <= often
     assert not any(name.endswith(("Dropped", "Updated")) for name in often)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from lab.drivers.abilities import Cannot
 from lab.drivers.base import Epoch
 from lab.engine import links_table
 from lab.engine.client import LabClient
@@ -27,6 +28,7 @@ INNER = (Interface("m4", 4), Interface("m5", 5))
 
 class FakeDriver:
     name = "fake"
+    cannot: ClassVar[Cannot] = {}
 
     def __init__(self) -> None:
         self.opened: set[str] = set()

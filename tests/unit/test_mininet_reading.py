@@ -119,7 +119,7 @@ def test_the_source_is_a_topology_file_that_says_the_same(files: Files) -> None:
         self.addHost("1e3", ip="10.1.0.1/16", mac="02:00:00:00:00:07", defaultRoute="via 10.1.0.2")
         self.addHost("r", cls=Router, ip="10.1.0.2/16")
         self.addLink("1e3", "s1", bw=0.5, delay="5ms", params1={"loss": 1}), self.addLink("r", "s1")
-        self.addLink("r", "no", intfName1="{x,#'%", params1={"ip": "10.2.0.1/24"})
+        self.addLink("r", "no", intfName1="{x,#'$", params1={"ip": "10.2.0.1/24"})
         self.addLink("no", self.addHost("true", ip="10.2.0.2/24"))
         """
     )

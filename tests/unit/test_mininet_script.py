@@ -115,6 +115,10 @@ def test_impairments_that_mininet_has_not(impair: str, words: str, kept: str) ->
             "nodes: {a: {address: rarp}, b: {rarp_server: true}}\nlinks: [a -- b]",
             "a: eth0 asks for its address by RARP; here it is written",
         ),
+        (
+            "nodes: {a: host, b: host}\nlinks: [{ends: [a, b], arq: go-back-n}]",
+            "a and 1 more: eth0 repeats what its link loses (go-back-n)",
+        ),
     ],
 )
 def test_what_is_left_out_is_said(text: str, expected: str) -> None:

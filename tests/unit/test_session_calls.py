@@ -296,6 +296,32 @@ def test_a_kernel_socket_stands_for_one_of_the_stack(world: PairWorld) -> None:
     assert not list(world.a.stack.tcp.sockets())
 
 
+def test_a_program_sends_urgent_octets_through_its_own_socket(world: PairWorld) -> None:
+    """Also when a transport has it: that is the only way there is with asyncio."""
+    marks: list[object] = []
+
+    class Marked(Told):
+        def data_received(self, data: bytes) -> None:
+            transport: Any = self.transport
+            marks.append((data, transport.get_extra_info("socket").info()["urgent"]))
+
+    server = world.outcome(world.b, world.loop.create_server(Marked, "b", 80))
+
+    async def main() -> None:
+        sock = kernel_socket()
+        await world.loop.sock_connect(sock, ("b", 80))
+        transport, _ = await world.loop.create_connection(Told, sock=sock)
+        transport.write(b"in good time")
+        assert sock.send(b"!", socket.MSG_OOB) == 1
+        await asyncio.sleep(1)
+        transport.close()
+
+    world.outcome(world.a, main())
+    server.close()
+    world.settle(SECOND)
+    assert marks == [(b"in good time", 1), (b"!", 0)]
+
+
 def test_closing_the_shadow_closes_both(world: PairWorld) -> None:
     sock = kernel_socket()
     own = stack_socket(world.a, sock)

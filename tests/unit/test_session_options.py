@@ -106,7 +106,7 @@ def test_numbers_of_udp(udp, level, name, value, field, expected):
         (SOCK_STREAM, socket.SO_REUSEADDR),
         (SOCK_STREAM, socket.SO_REUSEPORT),
         (SOCK_STREAM, socket.SO_BROADCAST),
-        (SOCK_STREAM, socket.SO_OOBINLINE),
+        (SOCK_DGRAM, socket.SO_OOBINLINE),
         (SOCK_DGRAM, socket.SO_KEEPALIVE),
     ],
 )
@@ -118,6 +118,15 @@ def test_what_the_stack_has_no_use_for_is_remembered(pair, kind, name):
     assert opened.view().getsockopt(SOL_SOCKET, name) == 1
     opened.view().setsockopt(SOL_SOCKET, name, 0)
     assert opened.getsockopt(SOL_SOCKET, name) == 0
+
+
+def test_urgent_octets_stay_in_the_stream(pair):
+    opened = StackSocket(pair.a)
+    assert opened.getsockopt(SOL_SOCKET, socket.SO_OOBINLINE) == 1
+    opened.setsockopt(SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    with pytest.raises(OSError) as caught:
+        opened.setsockopt(SOL_SOCKET, socket.SO_OOBINLINE, 0)
+    assert caught.value.errno == errno.EINVAL
 
 
 def test_datagram_sockets_share_a_port_where_all_asked_for_it(pair):

@@ -460,8 +460,43 @@ def test_flags(pair):
     assert client.send(b"x", getattr(socket, "MSG_NOSIGNAL", 0)) == 1
     pair.run()
     assert number(server.recv, 1, socket.MSG_PEEK) == errno.EOPNOTSUPP
-    assert number(client.send, b"x", socket.MSG_OOB) == errno.EOPNOTSUPP
+    assert number(client.send, b"x", socket.MSG_DONTROUTE) == errno.EOPNOTSUPP
     assert server.recv(1, getattr(socket, "MSG_DONTWAIT", 0)) == b"x"
+
+
+def test_urgent_octets(pair):
+    """In the stream, and what one call gives ends before the last of them."""
+    client, server = connected(pair)
+    client.send(b"before")
+    assert client.send(b"hurry!", socket.MSG_OOB) == 6
+    client.send(b"after")
+    pair.run()
+    assert server.info()["urgent"] == 12
+    assert number(server.recv, 1, socket.MSG_OOB) == errno.EINVAL
+    assert server.recv(4) == b"befo"
+    assert server.recv(100) == b"rehurry"
+    assert server.info()["urgent"] == 1, "at the mark"
+    assert server.readable
+    assert server.recv(100) == b"!after"
+    assert server.info()["urgent"] == 0
+    client.send(b"and so on")
+    pair.run()
+    assert server.recv(100) == b"and so on"
+    assert client.sendto(b"?", socket.MSG_OOB, None) == 1
+    pair.run()
+    assert server.info()["urgent"] == 1
+    assert server.recv(1) == b"?"
+
+
+def test_urgent_octets_that_cannot_be(pair):
+    client, server = connected(pair)
+    server.close()
+    assert number(server.recv, 1, socket.MSG_OOB) == errno.EBADF
+    assert number(datagrams(pair.a).send, b"x", socket.MSG_OOB) == errno.EOPNOTSUPP
+    assert number(datagrams(pair.a).sendto, b"x", socket.MSG_OOB, ("b", 9)) == errno.EOPNOTSUPP
+    assert number(datagrams(pair.a, 9).recv, 1, socket.MSG_OOB) == errno.EOPNOTSUPP
+    client.shutdown(SHUT_WR)
+    assert number(client.send, b"x", socket.MSG_OOB) == errno.EPIPE
 
 
 def test_sendto_on_a_stream(pair):

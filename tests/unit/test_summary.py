@@ -224,7 +224,7 @@ def test_spanning_tree() -> None:
 
 def test_other_frames() -> None:
     assert summarize(b"\1\2\3") == Summary("", "", "Ethernet", "3 octets [truncated]")
-    assert summarize(ethernet.build(M2, M1, 0x88B5, b"abc")).info == "ethertype 0x88b5, length 3"
+    assert summarize(ethernet.build(M2, M1, 0x88B6, b"abc")).info == "ethertype 0x88b6, length 3"
     assert summarize(ethernet.build(M2, M1, 0x86DD, b"abc")).protocol == "IPv6"
     assert summarize(ethernet.build(M2, M1, 3, b"\xaa\xaa\x03 padding"))[2:] == ("LLC", "aa aa 03, length 3")
     tagged = pack("!HH", 42, 0x0800) + packet(17, udp.build(A, B, 1, 2, b""))

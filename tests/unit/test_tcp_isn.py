@@ -49,6 +49,15 @@ def test_the_same_secret_gives_the_same_run() -> None:
     assert again.timestamp_offset(A, 1, B, 2) == GENERATOR.timestamp_offset(A, 1, B, 2)
 
 
+def test_the_clock_alone() -> None:
+    """RFC 793: who sees one number knows all."""
+    clock = SequenceGenerator(bytes(16), hashed=False)
+    numbers = {clock.initial(A, port, B, 80, SECOND) for port in range(100)}
+    assert numbers == {250_000}
+    assert clock.initial(A, 1, B, 2, 17_180 * SECOND) == 17_180 * 250_000 % ROUND
+    assert clock.timestamp_offset(A, 1, B, 2) != clock.timestamp_offset(A, 2, B, 2)
+
+
 def test_no_constant_steps_from_port_to_port() -> None:
     """MUST-9: 1000 neighbouring ports of one instant spread over the whole circle, without a repeated step."""
     numbers = [GENERATOR.initial(A, port, B, 80, 0) for port in range(49152, 50152)]

@@ -53,6 +53,7 @@ class DockerDriver:
         self._run = run.absolute()
         self._epoch = epoch
         self._stopped: set[str] = set()
+        self._starts: dict[str, int] = {}
         self._supervised: dict[str, socket.socket] = {}
         """The first connection to each agent, which ends when this one is closed."""
         self._labels: dict[str, str] = {}
@@ -187,7 +188,9 @@ class DockerDriver:
 
     def _tell(self, name: str) -> None:
         """Say to a waiting container which node it is."""
-        node, home = self._plan.by_name[name], self._homes.homes[name]
+        home = self._homes.homes[name]
+        node = self._plan.by_name[name].at_start(self._starts.get(name, 0))
+        self._starts[name] = self._starts.get(name, 0) + 1
         task = Task(node, str(self._run / "nodes" / name), *self._epoch)
         self._supervised[name] = tell(self._fabric.namespaces[name], task, home.agent, self._containers)
         home.told = True

@@ -59,6 +59,7 @@ class _WarmParent:
         self._run = run
         self._epoch = epoch
         self._children: dict[int, str] = {}
+        self._lives: dict[str, int] = {}  # that are over, by node
         self._unsaid: deque[dict[str, object]] = deque()
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -139,7 +140,7 @@ class _WarmParent:
             syscalls.set_title(f"layerlab {self._plan.lab}: {node}")
             syscalls.setns(namespace, syscalls.CLONE_NEWNET)
             os.close(namespace)
-            config = self._config_of[node]
+            config = self._config_of[node].at_start(self._lives.get(node, 0))
             agent = Agent(config, recording, socket.socket(fileno=listener))
             if config.stack == "layerlab":  # beside a kernel's stack, packet sockets are opened for each capture
                 syscalls.drop_capabilities()
@@ -157,6 +158,7 @@ class _WarmParent:
                 break
             node = self._children.pop(pid, None)
             if node is not None:
+                self._lives[node] = self._lives.get(node, 0) + 1
                 self._unsaid.append({"ended": node, "status": os.waitstatus_to_exitcode(status)})
         self._say()
 

@@ -65,4 +65,5 @@ def wire_of(plan: Plan, link: LinkPlan) -> Wire:
         up=link.up,
         impairment=link.impairment,
         seeds=(seeds[0], seeds[1]),
+        least_mtu=link.least_mtu,
     )

@@ -25,8 +25,9 @@ links:
 RECEIVED = "transport:segment_received"
 SEGMENT = 1448
 ROUND_TRIP = 0.05
-FAST = "it is sent again a round trip after the loss"
-THREE = "it is sent again at the third duplicate acknowledgment"
+TIMER = 1.0
+FAST = "it is sent again after about a round trip, and not when the timer of a second expires"
+THREE = "the third duplicate acknowledgment tells that it is lost"
 STATE = "the sender is in fast recovery then, not in loss"
 
 
@@ -53,13 +54,19 @@ async def fast_retransmit(trial: Trial) -> None:
     data = [event for event in trial.segments("a") if event["data"]["length"]]
     lost = data[trial["lost"] - 1]
     again = next(event for event in data if event is not lost and event["data"]["sequence"] == lost["data"]["sequence"])
-    trial.at_most(FAST, (again["time"] - lost["time"]) / 1000, ROUND_TRIP * 1.2, "s")
+    trial.at_most(FAST, (again["time"] - lost["time"]) / 1000, (ROUND_TRIP + TIMER) / 2, "s")
     until = trial.events("*", "a")
+    # Where several acknowledgments arrive at once, all are taken before anything is sent: the conclusion counts.
+    concluded = next((each for each in until if each["name"] == "recovery:segment_lost"), again)
+    duplicates = [event for event in until[: until.index(concluded)] if _arrived(event) and _repeats(event, lost)]
     until = until[: until.index(again)]
-    duplicates = [event for event in until if event["name"] == RECEIVED and _repeats(event, lost)]
     trial.equal(THREE, len(duplicates) - 1, 3)  # the first of them acknowledged something new
     states = [event["data"]["new"] for event in until if event["name"] == "recovery:congestion_state_updated"]
     trial.equal(STATE, states[-1:], ["recovery"])
+
+
+def _arrived(event: Event) -> bool:
+    return bool(event["name"] == RECEIVED)
 
 
 def _repeats(event: Event, lost: Event) -> bool:

@@ -3,14 +3,16 @@
 UDP adds eight octets: two ports, the length, the checksum (RFC 768). TCP adds twenty and options: two ports, the number
 of the first octet, the number expected next, the length of the header in words of four octets, the flags, the window,
 the checksum and the urgent pointer (RFC 9293, 3.1). The flags say what a segment is for: SYN opens, ACK makes the
-acknowledgment count, PSH hands the data over, FIN closes, RST refuses. (URG marks urgent data; nobody uses it
-since RFC 6093.)
+acknowledgment count, PSH hands the data over, FIN closes, RST refuses. URG says that there is urgent data, up to the
+octet before the one that the urgent pointer names; new programs should not use it (RFC 6093), and a socket still can,
+with MSG_OOB.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 
 from lab.experiments.experiment import Variation, experiment
@@ -32,22 +34,29 @@ PORTS = "TCP: the ports are those of the two programs"
 OFFSET = "TCP: the SYN's data offset counts 20 octets and the options"
 OPTIONS = "TCP: the SYN offers a segment size, SACK, timestamps and window scaling"
 TCP_SUM = "TCP: every checksum is right"
-FLAGS = "TCP: each flag is where it is needed"
+FLAGS = "TCP: each of the six flags is where it is needed"
+URGENT = "TCP: the urgent pointer names the octet behind the urgent one"
 WORD = b"hello, headers"
 TCP, UDP = 6, 17
-FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 
 
-async def talk(host: str) -> int:
-    """A datagram, a connection, and one that is refused. The port of the connection."""
+async def talk(host: str, urgent: bool) -> int:
+    """A datagram, a connection with an urgent octet behind its data, and one that is refused. The connection's port."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(Mailbox, remote_addr=(host, 5000))
     transport.sendto(WORD)
     transport.close()
-    reader, writer = await asyncio.open_connection(host, 7)
+    sock = socket.socket()
+    sock.setblocking(False)
+    await loop.sock_connect(sock, (host, 7))
+    reader, writer = await asyncio.open_connection(sock=sock)
     port: int = writer.get_extra_info("sockname")[1]
     writer.write(WORD)
     await reader.readexactly(len(WORD))
+    if urgent:
+        sock.send(b"!", socket.MSG_OOB)  # a transport has no way for it
+        await reader.readexactly(1)
     writer.write_eof()
     await reader.read()
     writer.close()
@@ -61,12 +70,15 @@ async def talk(host: str) -> int:
     claim="Each field of the headers of TCP and UDP says what its standard says.",
     look_at="the octets of the capture, and the flags of each segment",
     topology=TOPOLOGY,
-    parameters={"options": True},
+    parameters={"options": True, "urgent": True},
     variations={
         "no-options": Variation(
             "The client offers nothing but its segment size: the SYN's header is shorter.",
             {"options": False},
             breaks=(OPTIONS,),
+        ),
+        "nothing-urgent": Variation(
+            "The program has nothing urgent to say: no segment needs URG.", {"urgent": False}, breaks=(URGENT, FLAGS)
         ),
     },
 )
@@ -75,7 +87,7 @@ async def headers(trial: Trial) -> None:
     serving = lab.node("b").start(echo, 7)
     await lab.sleep(1)
     path = await a.start_capture()
-    port = await a.run(talk, "b")
+    port = await a.run(talk, "b", trial["urgent"])
     await lab.sleep(0.2)
     await a.stop_capture()
     packets = [frame[14:] for frame in captured(path) if frame[12:14] == b"\x08\x00"]
@@ -94,10 +106,14 @@ async def headers(trial: Trial) -> None:
     trial.equal(OPTIONS, sorted(set(kinds) - {1}), [2, 3, 4, 8])
     refused = next(each for each in tcp if each[:2] == struct.pack("!H", 8))
     data = [each for each in tcp if each[(each[12] >> 4) * 4 :] == WORD]
+    hurried = [each for each in tcp if each[13] & URG]
+    pointers = [struct.unpack("!H", each[18:20])[0] for each in hurried]
+    trial.equal(URGENT, pointers, [1])
     fins = [each for each in tcp if each[13] & FIN]
     seen = {
         "only the first of a connection has no ACK": all(bool(each[13] & ACK) != bool(_opens(each)) for each in tcp),
         "data has PSH": all(each[13] & PSH for each in data) and len(data) == 2,
+        "one URG, with the urgent octet": [each[(each[12] >> 4) * 4 :] for each in hurried] == [b"!"],
         "two FINs": len(fins) == 2,
         "a refusal has RST": bool(refused[13] & RST),
     }

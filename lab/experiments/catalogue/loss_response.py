@@ -3,7 +3,8 @@
 Both take three duplicate acknowledgments for a loss and send the segment again at once, and both remember half of what
 was on the way as `ssthresh`. Tahoe (1988) then goes back to a window of one segment and starts slowly up to `ssthresh`,
 so the path runs empty. Reno (1990) sees that duplicate acknowledgments mean that segments still arrive: it goes on with
-half the window, and from there adds one segment per round trip (RFC 5681, 3.1 and 3.2).
+half the window, and from there adds one segment per round trip (RFC 5681, 3.1 and 3.2). NewReno (RFC 6582) does the
+same, and differs only where several segments of one window are lost.
 """
 
 from __future__ import annotations
@@ -22,26 +23,29 @@ defaults:
 nodes:
   tahoe: {kind: host, trace: packets, tcp: {congestion: $first}}
   reno: {kind: host, trace: packets, tcp: {congestion: $second}}
+  newreno: {kind: host, trace: packets, tcp: {congestion: $third}}
   b: host
   c: host
-links: [tahoe -- b, reno -- c]
+  d: host
+links: [tahoe -- b, reno -- c, newreno -- d]
 """
 
 SEGMENT = 1448
 ROUND_TRIP = 100.0
 TAHOE = "Tahoe falls to one segment"
 RENO = "Reno goes on with half of what was on the way"
-THRESHOLD = "ssthresh is half of what was on the way with both"
+NEWRENO = "so does NewReno"
+THRESHOLD = "ssthresh is half of what was on the way with all"
 ONE_MORE = "Reno then adds one segment per round trip"
 NO_TIMER = "no timer had to expire"
 
 
 @experiment(
     topic="Congestion control",
-    claim="After three duplicate acknowledgments Tahoe falls to one segment, and Reno to half.",
-    look_at="the congestion window and the threshold of both, before and after the loss",
+    claim="After three duplicate acknowledgments Tahoe falls to one segment, Reno and NewReno to half.",
+    look_at="the congestion window and the threshold of all, before and after the loss",
     topology=TOPOLOGY,
-    parameters={"first": "tahoe", "second": "reno", "lost": 79 * SEGMENT + 1, "segments": 600},
+    parameters={"first": "tahoe", "second": "reno", "third": "newreno", "lost": 79 * SEGMENT + 1, "segments": 600},
     variations={
         "two-renos": Variation("Reno in Tahoe's place: it halves, too.", {"first": "reno"}, breaks=(TAHOE,)),
         "two-tahoes": Variation(
@@ -49,25 +53,29 @@ NO_TIMER = "no timer had to expire"
             {"second": "tahoe"},
             breaks=(RENO, ONE_MORE),
         ),
+        "tahoe-for-newreno": Variation(
+            "Tahoe in NewReno's place: it falls to one segment.", {"third": "tahoe"}, breaks=(NEWRENO,)
+        ),
     },
 )
 async def loss_response(trial: Trial) -> None:
     lab, octets = trial.lab, trial["segments"] * SEGMENT
-    serving = [lab.node(name).start(sink, 80) for name in "bc"]
+    serving = [lab.node(name).start(sink, 80) for name in "bcd"]
     await lab.sleep(1)
-    running = [lab.node(name).start(send, to, 80, octets) for name, to in (("tahoe", "b"), ("reno", "c"))]
+    pairs = (("tahoe", "b"), ("reno", "c"), ("newreno", "d"))
+    running = [lab.node(name).start(send, to, 80, octets) for name, to in pairs]
     for program in (*running,):
         await program.wait()
 
-    lost = {name: _lost(trial, name) for name in ("tahoe", "reno")}
+    lost = {name: _lost(trial, name) for name, _ in pairs}
     flight = {name: _flight(trial, name, lost[name]) for name in lost}
     smallest = min(cwnd for time, cwnd in trial.series("tahoe", "cwnd") if time >= lost["tahoe"]) / SEGMENT
     trial.equal(TAHOE, smallest, 1)
-    ended = next(
-        (each["time"] for each in trial.events("recovery:congestion_state_updated", "reno", new="open")), lost["reno"]
-    )
-    windows = trial.series("reno", "cwnd")
-    trial.close(RENO, latest(windows, ended) / SEGMENT, flight["reno"] / 2, within=0.15, unit="segments")
+    for claim, name in ((NEWRENO, "newreno"), (RENO, "reno")):
+        opened = trial.events("recovery:congestion_state_updated", name, new="open")
+        ended = opened[0]["time"] if opened else lost[name]
+        windows = trial.series(name, "cwnd")
+        trial.close(claim, latest(windows, ended) / SEGMENT, flight[name] / 2, within=0.15, unit="segments")
     halves = [trial.series(name, "ssthresh")[0][1] / SEGMENT / flight[name] for name in lost]
     numbers = f"theory 0.5, seen {', '.join(f'{half:.2f}' for half in halves)}"
     trial.expect(THRESHOLD, all(0.4 <= half <= 0.6 for half in halves), numbers)

@@ -78,12 +78,12 @@ async def slow_reader(trial: Trial) -> None:
 
     shut = trial.segments("a", sent=False, window=0)
     trial.at_least(SHUTS, len(shut), 1)
-    probes = trial.segments("a", trigger="probe")
+    late = [each for each in trial.segments("b") if shut and each["time"] > shut[0]["time"]]
+    opened = next((each for each in late if each["data"]["window"]), None)
+    probes = [each for each in trial.segments("a", trigger="probe") if opened and each["time"] < opened["time"]]
     gaps = [round(seconds(one, other)) for one, other in pairwise(probes)]
     doubling = [2**n for n in range(1, len(gaps) + 1)]
     trial.expect(PROBES, len(gaps) > 0 and gaps == doubling, f"theory 2, 4 ... s between them, seen {gaps} s")
-    late = [each for each in trial.segments("b") if shut and each["time"] > shut[0]["time"]]
-    opened = next((each for each in late if each["data"]["window"]), None)
     meanwhile = trial.segments("a") if shut else []
     if shut and opened:
         meanwhile = [each for each in meanwhile if shut[0]["time"] < each["time"] < opened["time"]]

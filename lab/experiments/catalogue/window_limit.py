@@ -7,6 +7,8 @@ fast the link is: after W octets the sender has to wait until the first of them 
 
 from __future__ import annotations
 
+from statistics import median
+
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import send, sink
 from lab.experiments.trial import Trial
@@ -41,8 +43,10 @@ async def window_limit(trial: Trial) -> None:
     lab = trial.lab
     lab.node("b").start(sink, 80)
     await lab.sleep(1)
+    await lab.node("a").ping("b", count=1)
     seconds = await lab.node("a").run(send, "b", 80, trial["octets"])
-    theory = trial["buffer"] / (2 * trial["delay"] / 1000)
+    trip = median(value for _, value in trial.series("a", "srtt")) / 1e9  # as the sender measured it
+    theory = trial["buffer"] / trip
     trial.close(RATE, trial["octets"] / seconds, theory, within=0.15, unit="octets/s")
     most = max(value for _, value in trial.series("a", "in_flight"))
     trial.at_most("never more than the window is on the way", most, trial["buffer"], "octets")

@@ -212,10 +212,11 @@ def _correct(c: Connection, a: Arrival, now: int) -> None:
 
 
 def _check_reset(c: Connection, a: Arrival, now: int) -> bool:
-    """Second: check the RST bit. Only the exact number resets (RFC 5961 section 3.2)."""
+    """Second: check the RST bit. Only the exact number resets (RFC 5961 section 3.2), unless a setting asks for the
+    rule of RFC 793, by which the window that was checked before is enough."""
     if not a.flags & tcp.RST:
         return True
-    if a.sequence != c.rcv_nxt:
+    if a.sequence != c.rcv_nxt and c.layer.settings.exact_resets:
         _drop(c, a, "inexact_reset", now)
         c.challenge(now)
     else:
@@ -316,6 +317,8 @@ def _take_text(c: Connection, a: Arrival, now: int) -> bool:
     gaps = buffer.has_gaps
     if c.peer_fin is not None:
         a.data = a.data[: max(c.peer_fin - a.sequence, 0)]  # a FIN came already: behind it there is nothing
+    elif a.fin:
+        c.peer_fin = a.sequence + len(a.data)  # before the data is acknowledged: SACK blocks tell of it
     buffer.insert(a.sequence, a.data)
     c.layer.counters.in_octets += len(a.data)
     in_order = buffer.rcv_nxt > before
@@ -326,6 +329,7 @@ def _take_text(c: Connection, a: Arrival, now: int) -> bool:
     if in_order:
         c.wake()
     else:
+        c.fin_is_newest = False
         output.send_ack(c, now, "duplicate")  # each at once: who has no SACK counts them
     c.mark()
     return True
@@ -336,6 +340,7 @@ def _take_fin(c: Connection, a: Arrival, now: int) -> bool:
     if a.fin and c.peer_fin is None and c.state in CAN_RECEIVE:
         c.peer_fin = a.sequence + len(a.data)
         if c.peer_fin > c.rcv_nxt and not a.data:
+            c.fin_is_newest = True
             output.send_ack(c, now, "duplicate")  # out of order, as text would be
     buffer = c.receive_buffer
     if c.peer_fin is not None and buffer.rcv_nxt >= c.peer_fin and not buffer.finished:

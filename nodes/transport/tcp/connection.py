@@ -59,6 +59,7 @@ class Connection:
         "ecn",
         "ect",
         "error",
+        "fin_is_newest",
         "fin_sequence",
         "held",
         "irs",
@@ -174,6 +175,8 @@ class Connection:
         self.rcv_shift = 0
         self.rcv_up: int | None = None
         self.peer_fin: int | None = None
+        self.fin_is_newest = False
+        """The FIN is out of order, and nothing else that is came after it."""
         """The number of the peer's FIN, from its arrival on."""
         self.last_ack_sent = 0
         self.last_received = now
@@ -303,6 +306,11 @@ class Connection:
     def acknowledge_now(self) -> None:
         self.acks.now_needed = True
         self.mark()
+
+    @property
+    def fin_waits(self) -> bool:
+        """The peer's FIN is here, and something before it is missing."""
+        return self.peer_fin is not None and not self.receive_buffer.finished
 
     def challenge(self, now: int) -> None:
         """Tell the peer where we are, unless too many were told (RFC 5961 sections 3.2, 4.2, 5.2 and 7)."""

@@ -54,6 +54,7 @@ def describe(c: Connection, now: int) -> dict[str, object]:
         values |= {
             "receive_queue": c.receive_buffer.available,
             "out_of_order": c.receive_buffer.out_of_order,
+            "urgent": 0 if c.rcv_up is None else max(c.rcv_up - c.receive_buffer.position, 0),
             "rcv_wnd": c.window.edge - c.rcv_nxt,
             "congestion": c.options.congestion,
             "cwnd": c.congestion.cwnd,

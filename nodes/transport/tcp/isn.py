@@ -35,19 +35,23 @@ _TIMESTAMP = b"times"
 
 
 class SequenceGenerator:
-    """`secret`: 16 to 32 octets that are random at each start of the node, or given where runs must repeat. Raises
-    MisuseError for another length."""
+    """`secret`: 16 to 32 octets that are random at each start of the node, or given where runs must repeat. Not
+    `hashed`: sequence numbers are the clock's, as in RFC 793, the same for everybody. Raises MisuseError for another
+    length."""
 
-    __slots__ = ("_sequence", "_timestamp")
+    __slots__ = ("_hashed", "_sequence", "_timestamp")
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, *, hashed: bool = True) -> None:
         if not SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET:
             raise MisuseError(f"a secret of {len(secret)} octets, {SHORTEST_SECRET} to {LONGEST_SECRET} expected")
+        self._hashed = hashed
         self._sequence = blake2s(key=secret, digest_size=4, person=_SEQUENCE)
         self._timestamp = blake2s(key=secret, digest_size=4, person=_TIMESTAMP)
 
     def initial(self, local: Ip4, local_port: int, remote: Ip4, remote_port: int, now: int) -> int:
         """The 32-bit sequence number of the SYN."""
+        if not self._hashed:
+            return now // TICK & _MASK
         hashed = self._sequence.copy()
         hashed.update(_TUPLE.pack(local, local_port, remote, remote_port))
         return (now // TICK + int.from_bytes(hashed.digest(), "big")) & _MASK

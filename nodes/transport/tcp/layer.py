@@ -76,7 +76,7 @@ class TcpLayer:
         self.settings = settings
         self.counters = TcpCounters()
         self.ports = PortSpace(random)
-        self.sequences = SequenceGenerator(random.randbytes(SECRET_OCTETS))
+        self.sequences = SequenceGenerator(random.randbytes(SECRET_OCTETS), hashed=settings.random_isn)
         self.cookies = SynCookies(random.randbytes(SECRET_OCTETS))
         self.now = 0
         """The time of the last input."""
@@ -104,9 +104,10 @@ class TcpLayer:
         except WireError as error:
             self._malformed(datagram, error, now)
             return True
-        if self.trace.packets:
-            self.trace(now, received(segment, remote, local))
         found = self._connections.get((local, segment.destination_port, remote, segment.source_port))
+        if self.trace.packets:
+            shift = 0 if segment.flags & tcp.SYN or not isinstance(found, Connection) else found.snd_shift
+            self.trace(now, received(segment, remote, local, shift))
         if type(found) is Connection:
             arrival.receive(found, segment, header.traffic_class & 3 == CONGESTION_EXPERIENCED, now)
         else:

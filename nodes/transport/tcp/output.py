@@ -182,9 +182,9 @@ def _pace(c: Connection, length: int, now: int) -> None:
 def payload_limit(c: Connection) -> int:
     """The payload of a full segment now: SACK blocks take from it (RFC 9293 section 3.7.1)."""
     buffer = c.receive_buffer
-    if not c.sack or not (buffer.has_gaps or buffer.duplicate):
+    if not c.sack or not (buffer.has_gaps or buffer.duplicate or c.fin_waits):
         return c.mss
-    blocks = min(buffer.ranges + (buffer.duplicate is not None), 3 if c.timestamps else 4)
+    blocks = min(buffer.ranges + (buffer.duplicate is not None) + c.fin_waits, 3 if c.timestamps else 4)
     return max(c.mss - SACK_HEADER - SACK_BLOCK * blocks, SMALLEST_PAYLOAD)
 
 
@@ -304,9 +304,27 @@ def _urgent_mark(c: Connection, sequence: int, flags: int) -> tuple[int, int]:
 def _sack_blocks(c: Connection) -> list[tuple[int, int]] | tuple[()]:
     """A duplicate to report (RFC 2883), then what is held beyond the gaps, newest first."""
     buffer = c.receive_buffer
-    if buffer.duplicate is None and not buffer.has_gaps:
+    waits = c.fin_waits
+    if buffer.duplicate is None and not buffer.has_gaps and not waits:
         return ()
-    return [(wrap(start), wrap(end)) for start, end in buffer.report(4)]
+    told = buffer.duplicate is not None
+    blocks = buffer.report(4)
+    if waits:
+        _add_fin(c, blocks, int(told))
+    return [(wrap(start), wrap(end)) for start, end in blocks]
+
+
+def _add_fin(c: Connection, blocks: list[tuple[int, int]], first: int) -> None:
+    """The FIN is held, too: at the end of the range before it, or alone. It has a number like any octet, and a sender
+    that does not see it in a block sends it again, and does not count its acknowledgment. `first`: behind a duplicate
+    that is reported."""
+    fin = c.peer_fin
+    assert fin is not None
+    for index in range(first, len(blocks)):
+        if blocks[index][1] == fin:
+            blocks[index] = blocks[index][0], fin + 1
+            return
+    blocks.insert(first if c.fin_is_newest else len(blocks), (fin, fin + 1))
 
 
 # ------------------------------------------------------------------------------------------------ segments without data

@@ -65,6 +65,10 @@ class TcpSettings:
     """Connections in TIME_WAIT; beyond, the oldest are forgotten, as Linux does (tcp_max_tw_buckets)."""
     challenge_ack_limit: int = 100
     """Challenge ACKs per second of the whole node (RFC 5961 section 7)."""
+    exact_resets: bool = True
+    """Only the expected number resets a connection (RFC 5961 section 3.2); else any in the window, as in RFC 793."""
+    random_isn: bool = True
+    """Connections begin with numbers that nobody can guess (RFC 6528); else with the clock's, as in RFC 793."""
     memory: int = 512 << 20
     """What the buffers of all connections may hold together. Beyond it, sends are refused and windows shut."""
 

@@ -155,13 +155,15 @@ class TcpSocket(Endpoint):
 
     def receive(self, limit: int = 65_536) -> bytes | None:
         """At most `limit` octets in order; b"" once the peer has closed and all was read; None where nothing is there
-        yet."""
+        yet. The last urgent octet begins a call's octets, so that `urgent` is 1 before it is read."""
         connection = self._connected(self._layer.now)
         if limit < 1:
             raise MisuseError(f"a limit of {limit} octets, at least 1 expected")
         if connection.recovery is not None:
             buffer = connection.receive_buffer
             if buffer.available:
+                if connection.rcv_up is not None:
+                    limit = self._until_mark(connection, limit)
                 data = buffer.read(limit)
                 if not buffer.capacity:
                     connection.mark()  # its window stands still: the output counts what is free now
@@ -262,6 +264,13 @@ class TcpSocket(Endpoint):
         if c is None or c.recovery is None or c.rcv_up is None:
             return 0
         return max(c.rcv_up - c.receive_buffer.position, 0)
+
+    def _until_mark(self, c: Connection, limit: int) -> int:
+        """How many octets may be read, so that a call ends before the last urgent one (RFC 6093 section 2.1)."""
+        before = self.urgent - 1
+        if before < 0:
+            c.rcv_up = None
+        return min(limit, before) if before > 0 else limit
 
     @property
     def local(self) -> tuple[Ip4, int]:

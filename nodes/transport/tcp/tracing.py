@@ -59,7 +59,8 @@ class ConnectionTrace:
         )
 
 
-def received(segment: Segment, source: Ip4, destination: Ip4) -> SegmentReceived:
+def received(segment: Segment, source: Ip4, destination: Ip4, shift: int) -> SegmentReceived:
+    """`shift`: of the peer's window scale; the window is told in octets, as that of a segment that was sent."""
     return SegmentReceived(
         source,
         segment.source_port,
@@ -69,7 +70,7 @@ def received(segment: Segment, source: Ip4, destination: Ip4) -> SegmentReceived
         segment.sequence,
         segment.acknowledgment,
         len(segment.payload),
-        segment.window,
+        segment.window << shift,
     )
 
 
