@@ -15,11 +15,17 @@ comes back as another instance is dead, and all its circuits with it: they are c
 tables at the dead node are gone. A clear request that nobody confirms is repeated, then the VCI is free; a call that
 comes on a VCI still in use says that the neighbour has freed it.
 
-A link here has two ends. Ports are told by number; whoever drives this puts packets in Ethernet frames.
+**Flow control.** An end may send a window of messages; the other end allows more as its program reads. The number
+allowed in all travels, so that a lost credit is made good by the next one. Nothing here repeats what a link loses: the
+links below circuits are to be reliable, as X.25 has LAPB below it, and here ARQ is.
+
+A link here has two ends. Links are told by number; whoever drives this puts packets in Ethernet frames. Ports are
+those of programs: a call names one at each end.
 """
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,13 +34,16 @@ from typing import TypeAlias
 
 from nodes.errors import LimitError, MisuseError, UnreachableError
 from nodes.units import SECOND, earliest
-from nodes.wire.addresses import Ip4, Mac
+from nodes.wire.addresses import ANY, Ip4, Mac
+from nodes.wire.checksum import Buffer
 from nodes.wire.circuit import (
+    HEADER,
     LAST_VCI,
     CallAccepted,
     CallRequest,
     ClearConfirmation,
     ClearRequest,
+    Credit,
     Data,
     Hello,
     Packet,
@@ -53,8 +62,12 @@ CIRCUIT_LIMIT = 1024
 """Labels of one link, odd and even ones together."""
 SEND_LIMIT = 256
 """Packets that may wait for `transmit` when a program sends another one."""
-RECEIVE_LIMIT = 256
-"""Messages that wait for a program at a circuit's end. One more ends the circuit: order kept means nothing missing."""
+WINDOW = 128
+"""Messages that an end may send before the other end's program has read any. One more than allowed ends the circuit:
+order kept means nothing missing."""
+GRANT = WINDOW // 4
+"""Messages that a program has read before more are allowed: a credit for each would be a packet for each."""
+LONGEST_MTU = 0xFFFF
 
 
 class Cause(IntEnum):
@@ -69,16 +82,38 @@ class Cause(IntEnum):
     UNKNOWN_CIRCUIT = 6
     OVERFLOW = 7
     HOPS_EXCEEDED = 8
+    TOO_LONG = 9
 
 
 @dataclass(slots=True, eq=False)
 class Circuit:
-    """The end of a circuit in this node. `state` is one of calling, open, cleared."""
+    """The end of a circuit in this node. `state` is one of calling, open, cleared; `changed` is called when that or
+    what can be read or sent changes. `allowed` messages may be sent in all, `granted` may be received."""
 
     remote: Ip4
     state: str
+    remote_port: int = 0
+    local: Ip4 = Ip4(0)
+    local_port: int = 0
     cause: Cause | None = None
     received: deque[bytes] = field(default_factory=deque)
+    changed: Callable[[], None] = lambda: None
+    leg: Leg | None = None
+    sent: int = 0
+    allowed: int = WINDOW
+    read: int = 0
+    granted: int = WINDOW
+
+
+@dataclass(slots=True, eq=False)
+class Listener:
+    """Calls to a port, on one address or (0.0.0.0) on all: at most `backlog` wait. `changed` is called for each."""
+
+    address: Ip4
+    port: int
+    backlog: int
+    changed: Callable[[], None] = lambda: None
+    waiting: deque[Circuit] = field(default_factory=deque)
 
 
 @dataclass(slots=True, eq=False)
@@ -99,68 +134,107 @@ class Leg:
 class Link:
     mac: Mac
     up: bool = True
+    mtu: int = LONGEST_MTU
     neighbour: tuple[Mac, int] | None = None
     heard: int = 0
     legs: dict[int, Leg] = field(default_factory=dict)
 
 
 Lookup: TypeAlias = Callable[[Ip4], int | None]
-_Labelled: TypeAlias = CallAccepted | ClearRequest | ClearConfirmation | Data
+_Labelled: TypeAlias = CallAccepted | ClearRequest | ClearConfirmation | Credit | Data
 
 
 class CircuitLayer:
-    """`lookup` says by which port an address is reached, or None; `local` are the node's own addresses; a node takes
-    calls while `listening`, and `accept` returns them."""
+    """`lookup` says by which link an address is reached, or None; `is_local` tells the node's own addresses. `now` is
+    when something was last done."""
 
-    def __init__(self, macs: list[Mac], local: frozenset[Ip4], lookup: Lookup, instance: int, now: int) -> None:
+    def __init__(
+        self, macs: list[Mac], is_local: Callable[[Ip4], bool], lookup: Lookup, instance: int, now: int
+    ) -> None:
         self.links = [Link(mac) for mac in macs]
-        self.listening = False
-        self._local = local
+        self.now = now
+        self._listeners: dict[tuple[Ip4, int], Listener] = {}
+        self._timed: dict[Leg, None] = {}
+        self._is_local = is_local
         self._lookup = lookup
         self._instance = instance
         self._hello = now
         self._out: list[tuple[int, bytes]] = []
-        self._accepted: deque[Circuit] = deque()
 
     # Programs
 
-    def call(self, called: Ip4, calling: Ip4, now: int) -> Circuit:
+    def listen(self, listener: Listener) -> None:
+        self._listeners[listener.address, listener.port] = listener
+
+    def unlisten(self, listener: Listener, now: int) -> None:
+        """Calls that nobody has taken are cleared."""
+        del self._listeners[listener.address, listener.port]
+        for circuit in listener.waiting:
+            self.clear(circuit, now)
+
+    def call(self, called: Ip4, calling: Ip4, now: int, called_port: int = 0, calling_port: int = 0) -> Circuit:
         """Asks for a circuit. Raises UnreachableError without a route, LimitError without a free VCI."""
-        port = self._lookup(called)
+        self.now = now
+        port = None if self._is_local(called) else self._lookup(called)
         if port is None or self.links[port].neighbour is None:
-            raise UnreachableError("no route for a circuit, or no neighbour there")
+            raise UnreachableError("no route for a circuit, or no neighbour there that speaks of circuits")
         vci = self._free(port)
         if vci is None:
             raise LimitError("no VCI is free on the link")
-        circuit = Circuit(called, "calling")
-        self.links[port].legs[vci] = Leg(port, vci, "calling", circuit, now + SETUP_TIMEOUT)
-        self._send(port, CallRequest(vci, HOPS, called, calling))
+        circuit = Circuit(called, "calling", called_port, calling, calling_port)
+        circuit.leg = self.links[port].legs[vci] = Leg(port, vci, "calling", circuit)
+        self._time(circuit.leg, now + SETUP_TIMEOUT)
+        self._send(port, CallRequest(vci, HOPS, called, calling, called_port, calling_port))
         return circuit
 
-    def accept(self) -> Circuit | None:
-        return self._accepted.popleft() if self._accepted else None
-
-    def send(self, circuit: Circuit, message: bytes) -> None:
-        """Raises MisuseError on a circuit that is not open, LimitError where too much waits for `transmit`."""
-        leg = self._leg_of(circuit)
+    def send(self, circuit: Circuit, message: bytes, now: int) -> bool:
+        """False where it has to wait for credit. Raises MisuseError on a circuit that is not open, and (EMSGSIZE) for
+        a message longer than the link carries; LimitError where too much waits for `transmit`."""
+        leg = circuit.leg
         if leg is None or leg.state != "open":
             raise MisuseError(f"the circuit is {circuit.state}")
+        longest = self.links[leg.port].mtu - HEADER.size
+        if len(message) > longest:
+            raise MisuseError(
+                f"a message of {len(message)} octets, the link carries {longest}",
+                errno=errno.EMSGSIZE,
+                hint="circuits do not fragment: send shorter messages",
+            )
+        if circuit.sent >= circuit.allowed:
+            return False
         if len(self._out) >= SEND_LIMIT:
             raise LimitError(f"{SEND_LIMIT} packets wait to be sent")
+        self.now = now
+        circuit.sent += 1
         self._send(leg.port, Data(leg.vci, message))
+        return True
+
+    def read(self, circuit: Circuit, now: int) -> bytes | None:
+        """The oldest message, None where there is none."""
+        if not circuit.received:
+            return None
+        message = circuit.received.popleft()
+        circuit.read += 1
+        leg, allowed = circuit.leg, circuit.read + WINDOW
+        if leg is not None and leg.state == "open" and allowed - circuit.granted >= GRANT:
+            self.now = now
+            circuit.granted = allowed
+            self._send(leg.port, Credit(leg.vci, allowed))
+        return message
 
     def clear(self, circuit: Circuit, now: int) -> None:
         """Ends it, if it is not over yet."""
-        leg = self._leg_of(circuit)
+        leg = circuit.leg
         if leg is not None:
             _end(circuit, Cause.DONE)
             self._clear(leg, Cause.DONE, now)
 
     # The pump
 
-    def receive(self, port: int, source: Mac, packet: bytes, now: int) -> None:
+    def receive(self, port: int, source: Mac, packet: Buffer, now: int) -> None:
         """Raises WireError for what is no packet."""
         link, message = self.links[port], parse(packet)
+        self.now = now
         if not link.up:
             return
         if isinstance(message, Hello):
@@ -173,6 +247,7 @@ class CircuitLayer:
             self._about(port, message, now)
 
     def timeout(self, now: int) -> None:
+        self.now = now
         if now >= self._hello:
             for port, link in enumerate(self.links):
                 if link.up:
@@ -181,13 +256,13 @@ class CircuitLayer:
         for port, link in enumerate(self.links):
             if link.neighbour is not None and now >= link.heard + HOLD_TIME:
                 self._lose(port, now)
-            for leg in list(link.legs.values()):
-                if leg.due is not None and now >= leg.due:
-                    self._overdue(leg, now)
+        for leg in list(self._timed):
+            if leg.due is not None and now >= leg.due:
+                self._overdue(leg, now)
 
     def deadline(self) -> int | None:
         held = [link.heard + HOLD_TIME for link in self.links if link.neighbour is not None]
-        return earliest(self._hello, *held, *(leg.due for link in self.links for leg in link.legs.values()))
+        return earliest(self._hello, *held, *(leg.due for leg in self._timed))
 
     def transmit(self) -> list[tuple[int, bytes]]:
         out, self._out = self._out, []
@@ -195,19 +270,21 @@ class CircuitLayer:
 
     def set_port(self, port: int, up: bool, now: int) -> None:
         """The carrier of a port came or went."""
+        self.now = now
         self.links[port].up = up
         if up:
             self._hello = now
         else:
             self._lose(port, now)
 
-    def snapshot(self) -> list[dict[str, object]]:
-        """The VCI table."""
+    def snapshot(self, names: list[str]) -> list[dict[str, object]]:
+        """The VCI table. `names` are those of the links."""
         rows: list[dict[str, object]] = []
         for link in self.links:
             for leg in link.legs.values():
-                onward = [leg.other.port, leg.other.vci] if isinstance(leg.other, Leg) else None
-                rows.append({"port": leg.port, "vci": leg.vci, "state": leg.state, "onward": onward})
+                other = leg.other
+                onward = [names[other.port], other.vci] if isinstance(other, Leg) else None
+                rows.append({"interface": names[leg.port], "vci": leg.vci, "state": leg.state, "onward": onward})
         return rows
 
     # Signals
@@ -222,23 +299,28 @@ class CircuitLayer:
 
     def _called(self, port: int, call: CallRequest, now: int) -> None:
         link = self.links[port]
-        stale = link.legs.pop(call.vci, None)
+        stale = link.legs.get(call.vci)
         if stale is not None:
+            self._forget(stale)
             self._onward(stale, Cause.UNKNOWN_CIRCUIT, now)
         if call.vci % 2 == self._parity(port) or len(link.legs) >= CIRCUIT_LIMIT:
             self._send(port, ClearRequest(call.vci, Cause.NO_VCI))
             return
         leg = link.legs[call.vci] = Leg(port, call.vci, "called")
-        cause = self._take(leg, call) if call.called in self._local else self._pass_on(leg, call, now)
+        cause = self._take(leg, call) if self._is_local(call.called) else self._pass_on(leg, call, now)
         if cause is not None:
             self._clear(leg, cause, now)
 
     def _take(self, leg: Leg, call: CallRequest) -> Cause | None:
-        if not self.listening or len(self._accepted) >= CIRCUIT_LIMIT:
+        port = call.called_port
+        listener = self._listeners.get((call.called, port)) or self._listeners.get((ANY, port))
+        if listener is None or len(listener.waiting) >= listener.backlog:
             return Cause.REFUSED
-        leg.state, leg.other = "open", Circuit(call.calling, "open")
-        self._accepted.append(leg.other)
+        circuit = Circuit(call.calling, "open", call.calling_port, call.called, port, leg=leg)
+        leg.state, leg.other = "open", circuit
+        listener.waiting.append(circuit)
         self._send(leg.port, CallAccepted(leg.vci))
+        listener.changed()
         return None
 
     def _pass_on(self, leg: Leg, call: CallRequest, now: int) -> Cause | None:
@@ -250,8 +332,9 @@ class CircuitLayer:
         vci = self._free(port)
         if vci is None:
             return Cause.NO_VCI
-        leg.other = self.links[port].legs[vci] = Leg(port, vci, "calling", leg, now + SETUP_TIMEOUT)
-        self._send(port, CallRequest(vci, call.hops - 1, call.called, call.calling))
+        leg.other = self.links[port].legs[vci] = Leg(port, vci, "calling", leg)
+        self._time(leg.other, now + SETUP_TIMEOUT)
+        self._send(port, call._replace(vci=vci, hops=call.hops - 1))
         return None
 
     def _about(self, port: int, message: _Labelled, now: int) -> None:
@@ -263,34 +346,50 @@ class CircuitLayer:
                     self._send(port, ClearRequest(vci, Cause.UNKNOWN_CIRCUIT))
                 elif leg.state == "open":
                     self._forward(leg, payload, now)
+            case Credit(_, allowed):
+                if leg is not None and leg.state == "open":
+                    self._allow(leg, allowed)
             case CallAccepted():
                 if leg is not None and leg.state == "calling":
                     self._opened(leg)
             case ClearRequest(vci, cause):
                 self._send(port, ClearConfirmation(vci))
                 if leg is not None:
-                    del self.links[port].legs[vci]
+                    self._forget(leg)
                     self._onward(leg, _cause(cause), now)
-            case ClearConfirmation(vci):
+            case ClearConfirmation():
                 if leg is not None and leg.state == "clearing":
-                    del self.links[port].legs[vci]
+                    self._forget(leg)
 
     def _opened(self, leg: Leg) -> None:
-        leg.state, leg.due = "open", None
+        leg.state = "open"
+        self._time(leg, None)
         if isinstance(leg.other, Leg):
             leg.other.state = "open"
             self._send(leg.other.port, CallAccepted(leg.other.vci))
         elif leg.other is not None:
             leg.other.state = "open"
+            leg.other.changed()
+
+    def _allow(self, leg: Leg, allowed: int) -> None:
+        if isinstance(leg.other, Leg):
+            self._send(leg.other.port, Credit(leg.other.vci, allowed))
+        elif leg.other is not None:
+            leg.other.allowed = max(leg.other.allowed, allowed)
+            leg.other.changed()
 
     def _forward(self, leg: Leg, payload: bytes, now: int) -> None:
-        if isinstance(leg.other, Leg):
-            self._send(leg.other.port, Data(leg.other.vci, payload))
-        elif leg.other is not None and len(leg.other.received) < RECEIVE_LIMIT:
-            leg.other.received.append(payload)
+        other = leg.other
+        if isinstance(other, Leg):
+            if len(payload) + HEADER.size <= self.links[other.port].mtu:
+                self._send(other.port, Data(other.vci, payload))
+            else:
+                self._break(leg, Cause.TOO_LONG, now)
+        elif other is not None and len(other.received) < WINDOW:
+            other.received.append(payload)
+            other.changed()
         else:
-            self._onward(leg, Cause.OVERFLOW, now)
-            self._clear(leg, Cause.OVERFLOW, now)
+            self._break(leg, Cause.OVERFLOW, now)
 
     # Ends
 
@@ -299,16 +398,21 @@ class CircuitLayer:
         link.neighbour = None
         legs, link.legs = link.legs, {}
         for leg in legs.values():
+            self._time(leg, None)
             self._onward(leg, Cause.LINK_DOWN, now)
 
     def _overdue(self, leg: Leg, now: int) -> None:
         if leg.state == "calling":
-            self._onward(leg, Cause.TIMEOUT, now)
-            self._clear(leg, Cause.TIMEOUT, now)
+            self._break(leg, Cause.TIMEOUT, now)
         elif leg.attempts >= CLEAR_ATTEMPTS:
-            del self.links[leg.port].legs[leg.vci]
+            self._forget(leg)
         else:
             self._clear(leg, leg.cause, now)
+
+    def _break(self, leg: Leg, cause: Cause, now: int) -> None:
+        """Ends a circuit from its middle: both ways."""
+        self._onward(leg, cause, now)
+        self._clear(leg, cause, now)
 
     def _onward(self, leg: Leg, cause: Cause, now: int) -> None:
         """Tells the other side of a leg that is over."""
@@ -321,7 +425,8 @@ class CircuitLayer:
 
     def _clear(self, leg: Leg, cause: Cause, now: int) -> None:
         other = leg.other
-        leg.state, leg.due, leg.attempts = "clearing", now + CLEAR_INTERVAL, leg.attempts + 1
+        leg.state, leg.attempts = "clearing", leg.attempts + 1
+        self._time(leg, now + CLEAR_INTERVAL)
         leg.other, leg.cause = None, cause
         if isinstance(other, Leg):
             other.other = None
@@ -340,16 +445,25 @@ class CircuitLayer:
             return None
         return next((vci for vci in range(2 - self._parity(port), LAST_VCI + 1, 2) if vci not in legs), None)
 
-    def _leg_of(self, circuit: Circuit) -> Leg | None:
-        legs = (leg for link in self.links for leg in link.legs.values())
-        return next((leg for leg in legs if leg.other is circuit), None)
+    def _time(self, leg: Leg, due: int | None) -> None:
+        leg.due = due
+        if due is None:
+            self._timed.pop(leg, None)
+        else:
+            self._timed[leg] = None
+
+    def _forget(self, leg: Leg) -> None:
+        """Its label is free again."""
+        del self.links[leg.port].legs[leg.vci]
+        self._time(leg, None)
 
     def _send(self, port: int, packet: Packet) -> None:
         self._out.append((port, build(packet)))
 
 
 def _end(circuit: Circuit, cause: Cause) -> None:
-    circuit.state, circuit.cause = "cleared", cause
+    circuit.state, circuit.cause, circuit.leg = "cleared", cause, None
+    circuit.changed()
 
 
 def _cause(number: int) -> Cause:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import errno
 import socket
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nodes.session.circuit import CircuitStackSocket
 from nodes.session.errors import plain_error
 from nodes.session.option_values import SocketEndpoint
-from nodes.session.session import Session
+from nodes.session.session import CURRENT, Session
 from nodes.session.socket import StackSocket
 
 _FORWARDED = (
@@ -58,19 +59,25 @@ _CARRIED = (
 _DOUBLED = ("SO_RCVBUF", "SO_SNDBUF")
 """What Linux reports is twice what was set."""
 
-_own: weakref.WeakKeyDictionary[socket.socket, ShadowedSocket] = weakref.WeakKeyDictionary()
+_own: weakref.WeakKeyDictionary[socket.socket, ShadowedSocket | ShadowedCircuit] = weakref.WeakKeyDictionary()
 
 
-class ShadowedSocket(StackSocket):
-    """The socket of the stack. It knows its shadow only weakly: when the program forgets that, both are closed. Once a
-    transport has it (`keep`), that is what closes both."""
+_SLOTS = ("_finalizer", "_kept_shadow", "_shadow")
 
-    __slots__ = ("_finalizer", "_kept_shadow", "_shadow")
 
-    def __init__(self, session: Session, shadow: socket.socket) -> None:
-        super().__init__(session, shadow.type)
+class _Shadowed(StackSocket if TYPE_CHECKING else object):  # type: ignore[misc]
+    """It knows its shadow only weakly: when the program forgets that, both are closed. Once a transport has it
+    (`keep`), that is what closes both."""
+
+    __slots__ = ()
+    _shadow: weakref.ref[socket.socket]
+    _kept_shadow: socket.socket | None
+    _finalizer: weakref.finalize[..., Any]
+
+    def stand_behind(self, shadow: socket.socket) -> None:
+        """To be called once, by who makes it."""
         self._shadow = weakref.ref(shadow)
-        self._kept_shadow: socket.socket | None = None
+        self._kept_shadow = None
         self._finalizer = weakref.finalize(shadow, self.close)
         self._finalizer.atexit = False
 
@@ -95,6 +102,26 @@ class ShadowedSocket(StackSocket):
         self._finalizer.detach()
         if shadow is not None:
             socket.socket.close(shadow)
+
+
+class ShadowedSocket(_Shadowed, StackSocket):
+    """The socket of the stack."""
+
+    __slots__ = _SLOTS
+
+    def __init__(self, session: Session, shadow: socket.socket) -> None:
+        super().__init__(session, shadow.type)
+        self.stand_behind(shadow)
+
+
+class ShadowedCircuit(_Shadowed, CircuitStackSocket):
+    """The circuit of the stack."""
+
+    __slots__ = _SLOTS
+
+    def __init__(self, session: Session, shadow: socket.socket) -> None:
+        super().__init__(session)
+        self.stand_behind(shadow)
 
 
 class ShadowSocket(socket.socket):
@@ -124,6 +151,49 @@ def _forward(name: str) -> Any:
 
 for _name in _FORWARDED:
     setattr(ShadowSocket, _name, _forward(_name))
+
+
+class ShadowCircuit(ShadowSocket):
+    """What a program has of a circuit. The kernel's socket below was made as one of TCP."""
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> socket.SocketKind:  # type: ignore[override]
+        return socket.SOCK_SEQPACKET
+
+    @property
+    def proto(self) -> int:  # type: ignore[override]
+        return 0
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """One message."""
+        _own[self].send(data, flags)
+
+
+_real_init = socket.socket.__init__
+
+
+def _init(self: socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:  # noqa: A002
+    session = CURRENT.get()
+    circuit = family == socket.AF_INET and type == socket.SOCK_SEQPACKET and fileno is None
+    if not circuit or session is None or self.__class__ is not socket.socket:
+        _real_init(self, family, type, proto, fileno)
+        return
+    _real_init(self, socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        own = ShadowedCircuit(session, self)
+    except OSError:
+        self.close()
+        raise
+    self.__class__ = ShadowCircuit
+    _own[self] = own
+
+
+def catch_circuits() -> None:
+    """From now on, SOCK_SEQPACKET in a node is a circuit. The kernel has none for IPv4, so that its socket could not be
+    made to stand for one, as for other types; everything else is as before."""
+    socket.socket.__init__ = _init  # type: ignore[method-assign, assignment]
 
 
 def stack_socket(session: Session, sock: Any) -> Any:

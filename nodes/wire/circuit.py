@@ -12,10 +12,14 @@
     |            called address, or a neighbour's instance          |
     +---------------------------------------------------------------+
     |                        calling address                        |
-    +---------------------------------------------------------------+
+    +-------------------------------+-------------------------------+
+    |          called port          |         calling port          |
+    +-------------------------------+-------------------------------+
 
-Data needs 4 octets of header, since the tables know the rest. What follows `length` is padding of the link. The
-signals have the names of X.25 (ITU-T X.25 section 5.2); signals on an identifier of their own are ATM's idea.
+What a signal has no use for is 0. A credit has, in place of the called address, how many messages its receiver may send
+on the circuit in all. Data needs 4 octets of header, since the tables know the rest. What follows `length` is padding
+of the link. The signals have the names of X.25 (ITU-T X.25 section 5.2); signals on an identifier of their own are
+ATM's idea.
 """
 
 from __future__ import annotations
@@ -29,12 +33,12 @@ from nodes.wire.checksum import Buffer
 
 ETHERTYPE_CIRCUIT = 0x88B6  # IEEE Std 802, local experimental EtherType 2
 HEADER = Struct("!HH")
-SIGNAL = Struct("!BBHII")
+SIGNAL = Struct("!BBHIIHH")
 SIGNALLING = 0
 LAST_VCI = 0xFFFF
 LONGEST = 0xFFFF
 
-HELLO, CALL_REQUEST, CALL_ACCEPTED, CLEAR_REQUEST, CLEAR_CONFIRMATION = range(1, 6)
+HELLO, CALL_REQUEST, CALL_ACCEPTED, CLEAR_REQUEST, CLEAR_CONFIRMATION, CREDIT = range(1, 7)
 
 
 class Hello(NamedTuple):
@@ -48,6 +52,8 @@ class CallRequest(NamedTuple):
     hops: int
     called: Ip4
     calling: Ip4
+    called_port: int = 0
+    calling_port: int = 0
 
 
 class CallAccepted(NamedTuple):
@@ -63,12 +69,17 @@ class ClearConfirmation(NamedTuple):
     vci: int
 
 
+class Credit(NamedTuple):
+    vci: int
+    allowed: int
+
+
 class Data(NamedTuple):
     vci: int
     payload: bytes
 
 
-Packet: TypeAlias = Hello | CallRequest | CallAccepted | ClearRequest | ClearConfirmation | Data
+Packet: TypeAlias = Hello | CallRequest | CallAccepted | ClearRequest | ClearConfirmation | Credit | Data
 
 
 def parse(packet: Buffer) -> Packet:
@@ -82,21 +93,23 @@ def parse(packet: Buffer) -> Packet:
         return Data(vci, bytes(packet[HEADER.size : HEADER.size + length]))
     if length != SIGNAL.size:
         raise WireError("circuit", "length", 2, f"{length} octets of signal, {SIGNAL.size} expected")
-    kind, detail, about, called, calling = SIGNAL.unpack_from(packet, HEADER.size)
+    kind, detail, about, called, calling, *ports = SIGNAL.unpack_from(packet, HEADER.size)
     if kind == HELLO:
         return Hello(called)
     if about == SIGNALLING:
         raise WireError("circuit", "identifier", 6, "0, which is for signals")
     match kind:
         case 2:
-            return CallRequest(about, detail, Ip4(called), Ip4(calling))
+            return CallRequest(about, detail, Ip4(called), Ip4(calling), *ports)
         case 3:
             return CallAccepted(about)
         case 4:
             return ClearRequest(about, detail)
         case 5:
             return ClearConfirmation(about)
-    raise WireError("circuit", "type", 4, f"{kind}, 1 to 5 expected")
+        case 6:
+            return Credit(about, called)
+    raise WireError("circuit", "type", 4, f"{kind}, 1 to 6 expected")
 
 
 def build(packet: Packet) -> bytes:
@@ -108,15 +121,20 @@ def build(packet: Packet) -> bytes:
             return HEADER.pack(vci, len(payload)) + payload
         case Hello(instance):
             return _signal(HELLO, 0, 0, instance, 0)
-        case CallRequest(vci, hops, called, calling):
-            return _signal(CALL_REQUEST, hops, vci, called, calling)
+        case CallRequest(vci, hops, called, calling, called_port, calling_port):
+            return _signal(CALL_REQUEST, hops, vci, called, calling, called_port, calling_port)
         case CallAccepted(vci):
             return _signal(CALL_ACCEPTED, 0, vci, 0, 0)
         case ClearRequest(vci, cause):
             return _signal(CLEAR_REQUEST, cause, vci, 0, 0)
         case ClearConfirmation(vci):
             return _signal(CLEAR_CONFIRMATION, 0, vci, 0, 0)
+        case Credit(vci, allowed):
+            return _signal(CREDIT, 0, vci, allowed, 0)
 
 
-def _signal(kind: int, detail: int, about: int, called: int, calling: int) -> bytes:
-    return HEADER.pack(SIGNALLING, SIGNAL.size) + SIGNAL.pack(kind, detail, about, called, calling)
+def _signal(
+    kind: int, detail: int, about: int, called: int, calling: int, called_port: int = 0, calling_port: int = 0
+) -> bytes:
+    fields = SIGNAL.pack(kind, detail, about, called, calling, called_port, calling_port)
+    return HEADER.pack(SIGNALLING, SIGNAL.size) + fields

@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.errors import WireError
-from nodes.network.circuits import Circuit, CircuitLayer
+from nodes.network.circuits import Circuit, CircuitLayer, Listener
 from nodes.wire import circuit as wire
-from nodes.wire.addresses import Ip4, Mac
+from nodes.wire.addresses import ANY, Ip4, Mac
+
+NAMES = ["eth0", "eth1"]
 
 MACS = [Mac(b"\2\0\0\0\0\1"), Mac(b"\2\0\0\0\0\2")]
 
 
-@given(st.binary(max_size=40) | st.builds(lambda tail: b"\0\0\0\x0c" + tail, st.binary(min_size=12, max_size=16)))
+@given(st.binary(max_size=40) | st.builds(lambda tail: b"\0\0\0\x10" + tail, st.binary(min_size=16, max_size=20)))
 def test_any_octets_are_a_packet_or_a_wire_error(octets: bytes) -> None:
     layer = _pair()[0]
     with contextlib.suppress(WireError):
@@ -30,7 +32,7 @@ def test_any_calls_and_clears_leave_tables_that_agree(steps: list[tuple[str, int
     ends: list[tuple[int, Circuit]] = []
     for step, who, which in steps:
         if step == "call":
-            ends.append((who, pair[who].call(Ip4(1 - who), Ip4(who), 0)))
+            ends.append((who, pair[who].call(Ip4(1 - who), Ip4(who), 0, 7)))
         elif step == "clear" and ends:
             owner, circuit = ends[which % len(ends)]
             pair[owner].clear(circuit, 0)
@@ -38,16 +40,16 @@ def test_any_calls_and_clears_leave_tables_that_agree(steps: list[tuple[str, int
             _carry(pair)
     _carry(pair)
     open_ends = sum(circuit.state == "open" for _, circuit in ends)
-    tables = [sorted((str(row["vci"]), str(row["state"])) for row in node.snapshot()) for node in pair]
+    tables = [sorted((str(row["vci"]), str(row["state"])) for row in node.snapshot(NAMES)) for node in pair]
     assert tables[0] == tables[1]
     assert len(tables[0]) == open_ends
     assert all(circuit.state != "calling" for _, circuit in ends)
 
 
 def _pair() -> list[CircuitLayer]:
-    pair = [CircuitLayer([MACS[i]], frozenset([Ip4(i)]), lambda _: 0, 1, 0) for i in range(2)]
+    pair = [CircuitLayer([MACS[i]], frozenset([Ip4(i)]).__contains__, lambda _: 0, 1, 0) for i in range(2)]
     for node in pair:
-        node.listening = True
+        node.listen(Listener(ANY, 7, 256))
         node.timeout(0)
     _carry(pair)
     return pair

@@ -6,10 +6,12 @@ import pytest
 
 from nodes.errors import LimitError, MisuseError, UnreachableError, WireError
 from nodes.network import circuits
-from nodes.network.circuits import Cause, Circuit, CircuitLayer
+from nodes.network.circuits import Cause, Circuit, CircuitLayer, Listener
 from nodes.units import SECOND
 from nodes.wire import circuit as wire
-from nodes.wire.addresses import Ip4, Mac
+from nodes.wire.addresses import ANY, Ip4, Mac
+
+NAMES = ["eth0", "eth1"]
 
 
 class Chain:
@@ -26,8 +28,9 @@ class Chain:
     def made(self, index: int, instance: int) -> CircuitLayer:
         macs = [mac for (node, _), mac in self.macs.items() if node == index]
         lookup = (lambda _: 0) if index != 1 else {Ip4(0): 0, Ip4(2): 1}.get
-        layer = CircuitLayer(macs, frozenset([Ip4(index)]), lookup, instance, self.now)
-        layer.listening = index != 1
+        layer = CircuitLayer(macs, frozenset([Ip4(index)]).__contains__, lookup, instance, self.now)
+        if index != 1:
+            layer.listen(Listener(ANY, 7, 256))
         return layer
 
     def pump(self) -> list[tuple[int, bytes]]:
@@ -52,14 +55,15 @@ class Chain:
         self.now = end
 
     def opened(self) -> tuple[Circuit, Circuit]:
-        calling = self.nodes[0].call(Ip4(2), Ip4(0), self.now)
+        calling = self.nodes[0].call(Ip4(2), Ip4(0), self.now, 7)
         self.pump()
-        called = self.nodes[2].accept()
-        assert called is not None
-        return calling, called
+        return calling, self.accepted(2)
+
+    def accepted(self, index: int) -> Circuit:
+        return self.nodes[index]._listeners[ANY, 7].waiting.popleft()
 
     def empty(self) -> bool:
-        return not any(node.snapshot() for node in self.nodes)
+        return not any(node.snapshot(NAMES) for node in self.nodes)
 
 
 def _mac(number: int) -> Mac:
@@ -70,9 +74,9 @@ def test_a_call_fills_the_tables_hop_by_hop() -> None:
     chain = Chain()
     calling, called = chain.opened()
     assert (calling.state, called.state, called.remote) == ("open", "open", 0)
-    assert [(row["port"], row["vci"], row["onward"]) for row in chain.nodes[1].snapshot()] == [
-        (0, 1, [1, 1]),
-        (1, 1, [0, 1]),
+    assert [(row["interface"], row["vci"], row["onward"]) for row in chain.nodes[1].snapshot(NAMES)] == [
+        ("eth0", 1, ["eth1", 1]),
+        ("eth1", 1, ["eth0", 1]),
     ]
 
 
@@ -80,8 +84,8 @@ def test_messages_keep_their_order_both_ways_with_four_octets_of_header() -> Non
     chain = Chain()
     calling, called = chain.opened()
     for number in range(20):
-        chain.nodes[0].send(calling, b"%d" % number)
-        chain.nodes[2].send(called, b"-%d" % number)
+        chain.nodes[0].send(calling, b"%d" % number, 0)
+        chain.nodes[2].send(called, b"-%d" % number, 0)
     sent = chain.pump()
     assert next(len(packet) for index, packet in sent if index == 0) == 4 + 1
     assert list(called.received) == [b"%d" % number for number in range(20)]
@@ -92,20 +96,20 @@ def test_the_lowest_free_label_is_taken_and_freed_by_a_clear() -> None:
     chain = Chain()
     first, _ = chain.opened()
     chain.opened()
-    assert [row["vci"] for row in chain.nodes[0].snapshot()] == [1, 3]
+    assert [row["vci"] for row in chain.nodes[0].snapshot(NAMES)] == [1, 3]
     chain.nodes[0].clear(first, chain.now)
     chain.pump()
     chain.opened()
-    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot()) == ["1", "3"]
+    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot(NAMES)) == ["1", "3"]
 
 
 def test_both_ends_call_at_once_without_glare() -> None:
     chain = Chain()
-    one = chain.nodes[0].call(Ip4(2), Ip4(0), 0)
-    other = chain.nodes[2].call(Ip4(0), Ip4(2), 0)
+    one = chain.nodes[0].call(Ip4(2), Ip4(0), 0, 7)
+    other = chain.nodes[2].call(Ip4(0), Ip4(2), 0, 7)
     chain.pump()
     assert one.state == other.state == "open"
-    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot()) == ["1", "2"]
+    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot(NAMES)) == ["1", "2"]
 
 
 def test_a_clear_ends_both_ends_and_empties_all_tables() -> None:
@@ -116,14 +120,13 @@ def test_a_clear_ends_both_ends_and_empties_all_tables() -> None:
     assert (calling.state, calling.cause) == ("cleared", Cause.DONE)
     assert chain.empty()
     with pytest.raises(MisuseError):
-        chain.nodes[0].send(calling, b"late")
+        chain.nodes[0].send(calling, b"late", chain.now)
 
 
 @pytest.mark.parametrize(("called", "cause"), [(2, Cause.REFUSED), (9, Cause.NO_ROUTE)])
 def test_a_call_that_cannot_be_says_why(called: int, cause: Cause) -> None:
     chain = Chain()
-    chain.nodes[2].listening = False
-    circuit = chain.nodes[0].call(Ip4(called), Ip4(0), 0)
+    circuit = chain.nodes[0].call(Ip4(called), Ip4(0), 0, 8)
     chain.pump()
     assert (circuit.state, circuit.cause) == ("cleared", cause)
     assert chain.empty()
@@ -146,7 +149,7 @@ def test_a_dead_router_ends_every_circuit_through_it() -> None:
     assert all(end.state == "open" for pair in pairs for end in pair)
     chain.run(2)
     assert {end.cause for pair in pairs for end in pair} == {Cause.LINK_DOWN}
-    assert not chain.nodes[0].snapshot()
+    assert not chain.nodes[0].snapshot(NAMES)
     with pytest.raises(UnreachableError):
         chain.opened()
 
@@ -171,31 +174,65 @@ def test_a_router_that_came_back_has_forgotten_its_circuits() -> None:
 def test_a_call_without_an_answer_times_out_and_its_label_is_freed() -> None:
     chain = Chain()
     node = chain.nodes[0]
-    circuit = node.call(Ip4(2), Ip4(0), 0)
+    circuit = node.call(Ip4(2), Ip4(0), 0, 7)
     for second in range(1, 12):  # the neighbour says hello, and never answers
         node.transmit()
         node.receive(0, _mac(2), wire.build(wire.Hello(1)), second * SECOND)
         node.timeout(second * SECOND)
     assert circuit.cause == Cause.TIMEOUT
-    assert not node.snapshot()
+    assert not node.snapshot(NAMES)
 
 
-def test_a_program_that_does_not_read_loses_the_circuit_and_no_message_in_between() -> None:
+def test_a_program_that_does_not_read_stops_the_sender_and_loses_nothing() -> None:
     chain = Chain()
     calling, called = chain.opened()
-    for _ in range(circuits.RECEIVE_LIMIT + 1):
-        chain.nodes[0].send(calling, b"x")
+    sent = 0
+    while chain.nodes[0].send(calling, b"%d" % sent, 0):
         chain.pump()
-    assert len(called.received) == circuits.RECEIVE_LIMIT
+        sent += 1
+    assert sent == len(called.received) == circuits.WINDOW
+    read = [chain.nodes[2].read(called, 0) for _ in range(circuits.GRANT)]
+    chain.pump()
+    more = 0
+    while chain.nodes[0].send(calling, b"%d" % (sent + more), 0):
+        chain.pump()
+        more += 1
+    assert more == circuits.GRANT
+    assert [*read, *called.received] == [b"%d" % number for number in range(sent + more)]
+
+
+def test_who_sends_more_than_allowed_loses_the_circuit() -> None:
+    chain = Chain()
+    calling, called = chain.opened()
+    calling.allowed += 1
+    while calling.state == "open" and chain.nodes[0].send(calling, b"x", 0):
+        chain.pump()
     assert calling.cause == called.cause == Cause.OVERFLOW
     assert chain.empty()
+
+
+def test_a_message_too_long_for_a_link_on_the_way_ends_the_circuit() -> None:
+    chain = Chain()
+    calling, called = chain.opened()
+    chain.nodes[1].links[1].mtu = 100
+    chain.nodes[0].send(calling, bytes(96), 0)
+    chain.pump()
+    assert called.received.pop() == bytes(96)
+    chain.nodes[0].send(calling, bytes(97), 0)
+    chain.pump()
+    assert calling.cause == called.cause == Cause.TOO_LONG
+    chain.nodes[0].links[0].mtu = 100
+    calling, _ = chain.opened()
+    with pytest.raises(MisuseError, match="97 octets, the link carries 96"):
+        chain.nodes[0].send(calling, bytes(97), 0)
 
 
 @pytest.mark.parametrize(
     "packet",
     [
         wire.Hello(7),
-        wire.CallRequest(3, 32, Ip4(1), Ip4(2)),
+        wire.CallRequest(3, 32, Ip4(1), Ip4(2), 7, 49152),
+        wire.Credit(3, 1 << 20),
         wire.CallAccepted(4),
         wire.ClearRequest(5, 2),
         wire.ClearConfirmation(65535),
@@ -213,8 +250,8 @@ def test_a_packet_comes_back_from_its_octets_and_padding(packet: wire.Packet) ->
         (b"\0\1\0", "header"),
         (b"\0\1\0\5abc", "length"),
         (b"\0\0\0\3abc", "length"),
-        (b"\0\0\0\x0c\2\0\0\0" + bytes(8), "identifier"),
-        (b"\0\0\0\x0c\7\0\0\1" + bytes(8), "type"),
+        (b"\0\0\0\x10\2\0\0\0" + bytes(12), "identifier"),
+        (b"\0\0\0\x10\7\0\0\1" + bytes(12), "type"),
     ],
 )
 def test_what_is_no_packet_is_named(octets: bytes, field: str) -> None:
@@ -225,7 +262,7 @@ def test_what_is_no_packet_is_named(octets: bytes, field: str) -> None:
 
 def test_a_call_that_has_passed_too_many_nodes_is_cleared() -> None:
     chain = Chain()
-    chain.nodes[1].receive(0, _mac(1), wire.build(wire.CallRequest(1, 1, Ip4(2), Ip4(0))), 0)
+    chain.nodes[1].receive(0, _mac(1), wire.build(wire.CallRequest(1, 1, Ip4(2), Ip4(0), 7)), 0)
     sent = [(port, wire.parse(packet)) for port, packet in chain.nodes[1].transmit()]
     assert sent == [(0, wire.ClearRequest(1, Cause.HOPS_EXCEEDED))]
 
@@ -233,11 +270,10 @@ def test_a_call_that_has_passed_too_many_nodes_is_cleared() -> None:
 def test_a_call_on_a_label_in_use_ends_the_circuit_that_had_it() -> None:
     chain = Chain()
     _, called = chain.opened()
-    chain.nodes[1].receive(0, _mac(1), wire.build(wire.CallRequest(1, 32, Ip4(2), Ip4(0))), 0)
+    chain.nodes[1].receive(0, _mac(1), wire.build(wire.CallRequest(1, 32, Ip4(2), Ip4(0), 7)), 0)
     chain.pump()
     assert called.cause == Cause.UNKNOWN_CIRCUIT
-    fresh = chain.nodes[2].accept()
-    assert fresh is not None
+    fresh = chain.accepted(2)
     assert fresh.state == "open"
 
 
