@@ -20,7 +20,8 @@ from collections.abc import Callable
 from random import Random
 
 from nodes.errors import DisconnectedError, LimitError, MisuseError, StackError, UnreachableError
-from nodes.network.circuits import Cause, Circuit, CircuitLayer, Listener
+from nodes.network.circuit_table import Cause, Circuit, Listener
+from nodes.network.circuits import CircuitLayer
 from nodes.transport.endpoint import Endpoint, Internet, check_destination
 from nodes.transport.ports import Claim, PortSpace
 from nodes.wire.addresses import ANY, Ip4, format_endpoint, format_ip4, is_multicast

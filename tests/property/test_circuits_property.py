@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.errors import WireError
-from nodes.network.circuits import Circuit, CircuitLayer, Listener
+from nodes.network.circuit_table import Circuit, Listener
+from nodes.network.circuits import CircuitLayer
 from nodes.wire import circuit as wire
 from nodes.wire.addresses import ANY, Ip4, Mac
 

@@ -6,7 +6,8 @@ import pytest
 
 from nodes.errors import LimitError, MisuseError, UnreachableError, WireError
 from nodes.network import circuits
-from nodes.network.circuits import Cause, Circuit, CircuitLayer, Listener
+from nodes.network.circuit_table import Cause, Circuit, Listener
+from nodes.network.circuits import CircuitLayer
 from nodes.units import SECOND
 from nodes.wire import circuit as wire
 from nodes.wire.addresses import ANY, Ip4, Mac
