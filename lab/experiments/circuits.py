@@ -11,7 +11,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from typing import Any
 
 MESSAGE = 4096
 END = b"the end"
@@ -26,14 +26,6 @@ nodes:
   b: {kind: host, address: 10.2.0.2/24}
 """
 """The shortest way from a to b is over r2; r1 and r4 also know, in general, one over r3."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What a sender saw: seconds that the call took, and that the whole took."""
-
-    call: float
-    whole: float
 
 
 def circuit_socket() -> socket.socket:
@@ -73,9 +65,8 @@ async def collect_messages(port: int) -> tuple[list[int], str]:
     return numbers, "done"
 
 
-async def send_messages(host: str, port: int, count: int, every: float, length: int = 0) -> tuple[float, int, str]:
-    """Numbers over a circuit, filled up to `length` octets: the seconds that the call took, how many were sent, and how
-    it ended."""
+async def send_messages(host: str, port: int, count: int, every: float) -> tuple[float, int, str]:
+    """Numbers over a circuit: the seconds that the call took, how many were sent, and how it ended."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     number = 0
@@ -83,35 +74,50 @@ async def send_messages(host: str, port: int, count: int, every: float, length: 
         seconds = loop.time() - begun
         try:
             for number in range(count):
-                await loop.sock_sendall(circuit, f"{number:0{length}}".encode())
+                await loop.sock_sendall(circuit, b"%d" % number)
                 await asyncio.sleep(every)
         except OSError as error:
             return seconds, number, _name(error)
     return seconds, count, "done"
 
 
-async def send_datagrams(host: str, port: int, count: int, every: float, length: int = 0) -> None:
-    """The same numbers as datagrams, and then their end, several times: one of them will arrive."""
+class Inbox(asyncio.DatagramProtocol):
+    """Datagrams in the order in which they come, each with its sender."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[bytes, tuple[str, int]]] = asyncio.Queue()
+
+    def datagram_received(self, data: bytes, sender: tuple[str, int]) -> None:
+        self.queue.put_nowait((data, sender))
+
+
+@contextlib.asynccontextmanager
+async def datagrams(port: int = 0, to: tuple[str, int] | None = None) -> AsyncIterator[tuple[Any, Inbox]]:
+    """A transport and what comes to it: on a port of the node, or from one peer."""
     loop = asyncio.get_running_loop()
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
-        sock.setblocking(False)
+    local = None if to else ("0.0.0.0", port)
+    transport, inbox = await loop.create_datagram_endpoint(Inbox, local_addr=local, remote_addr=to)
+    with contextlib.closing(transport):
+        yield transport, inbox
+
+
+async def send_datagrams(host: str, port: int, count: int, every: float) -> None:
+    """The same numbers as datagrams, and then their end, several times: one of them will arrive."""
+    async with datagrams(to=(host, port)) as (transport, _):
         for number in range(count):
-            await loop.sock_sendto(sock, f"{number:0{length}}".encode(), (host, port))
+            transport.sendto(b"%d" % number)
             await asyncio.sleep(every)
         await asyncio.sleep(0.5)  # behind the last of them, whichever way they go
         for _ in range(5):
-            await loop.sock_sendto(sock, END, (host, port))
+            transport.sendto(END)
             await asyncio.sleep(0.05)
 
 
 async def collect_datagrams(port: int) -> list[int]:
     """The numbers that come as datagrams until their end."""
-    loop = asyncio.get_running_loop()
     numbers: list[int] = []
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
-        sock.setblocking(False)
-        sock.bind(("0.0.0.0", port))
-        while (message := await loop.sock_recv(sock, MESSAGE)) != END:
+    async with datagrams(port) as (_, inbox):
+        while (message := (await inbox.queue.get())[0]) != END:
             numbers.append(int(message))
     return numbers
 

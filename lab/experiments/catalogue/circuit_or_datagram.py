@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from dataclasses import dataclass
 from statistics import linear_regression
 
-from lab.experiments.circuits import MESSAGE, accepted, called
+from lab.experiments.circuits import MESSAGE, accepted, called, datagrams
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.trial import Trial
 from nodes.wire.circuit import HEADER
@@ -51,14 +50,12 @@ SAME = "each takes as long as its formula says"
 
 async def answer_datagrams(port: int, counts: list[int]) -> None:
     """An answer after each message of so many packets."""
-    loop = asyncio.get_running_loop()
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
-        sock.setblocking(False)
-        sock.bind(("0.0.0.0", port))
+    async with datagrams(port) as (transport, inbox):
         for count in counts:
             for _ in range(count):
-                _, sender = await loop.sock_recvfrom(sock, MESSAGE)
-            await loop.sock_sendto(sock, b"!", sender)
+                _, sender = await inbox.queue.get()
+            transport.sendto(b"!", sender)
+        await asyncio.sleep(1)  # the last answer leaves
 
 
 async def answer_circuits(port: int, counts: list[int]) -> None:
@@ -76,14 +73,12 @@ async def ask_datagrams(host: str, port: int, counts: list[int], octets: int) ->
     """Seconds from the beginning of each message until its answer."""
     loop = asyncio.get_running_loop()
     times = []
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
-        sock.setblocking(False)
-        await loop.sock_connect(sock, (host, port))
+    async with datagrams(to=(host, port)) as (transport, inbox):
         for count in counts:
             begun = loop.time()
             for _ in range(count):
-                await loop.sock_sendall(sock, bytes(octets))
-            await loop.sock_recv(sock, MESSAGE)
+                transport.sendto(bytes(octets))
+            await inbox.queue.get()
             times.append(loop.time() - begun)
             await asyncio.sleep(0.5)
     return times
@@ -130,23 +125,23 @@ async def circuit_or_datagram(trial: Trial) -> None:
     answering = b.start(answer_datagrams, PORT, PACKETS), b.start(answer_circuits, PORT, PACKETS)
     await lab.sleep(2)
     await a.ping("b", count=2)  # ARP on the way
-    datagrams = await a.run(ask_datagrams, "b", PORT, PACKETS, octets)
-    circuits = await a.run(ask_circuits, "b", PORT, PACKETS, octets)
+    loose = await a.run(ask_datagrams, "b", PORT, PACKETS, octets)
+    _, bound = await a.run(ask_circuits, "b", PORT, PACKETS, octets)
     for program in answering:
         await program.wait()
 
     theory = Theory(trial["rate"] * 1000, trial["delay"] / 1000, octets)
-    _sooner(trial, SHORT, "datagram", datagrams[0], "circuit", circuits[0])
-    _sooner(trial, LONG, "circuit", circuits[-1], "datagrams", datagrams[-1])
-    trial.close(EVEN, even(datagrams, circuits), theory.even, within=0.15, unit="packets")
+    _sooner(trial, SHORT, "datagram", loose[0], "circuit", bound[0])
+    _sooner(trial, LONG, "circuit", bound[-1], "datagrams", loose[-1])
+    trial.close(EVEN, even(loose, bound), theory.even, within=0.15, unit="packets")
     off = max(
         abs(seen / said - 1)
-        for times, formula in ((datagrams, theory.datagrams), (circuits, theory.circuit))
-        for seen, said in zip(times, map(formula, PACKETS), strict=True)
+        for times, formula in ((loose, theory.datagrams), (bound, theory.circuit))
+        for seen, said in zip(times, [formula(count) for count in PACKETS], strict=True)
     )
-    rows = zip(PACKETS, datagrams, circuits, strict=True)
+    rows = zip(PACKETS, loose, bound, strict=True)
     table = [f"{'packets':>10} {'datagrams':>12} {'circuit':>12}"]
-    table += [f"{count:>10} {1000 * loose:>9.1f} ms {1000 * bound:>9.1f} ms" for count, loose, bound in rows]
+    table += [f"{count:>10} {1000 * first:>9.1f} ms {1000 * second:>9.1f} ms" for count, first, second in rows]
     numbers = f"at most 10% off, seen {off:.1%}"
     trial.expect(SAME, off <= 0.10, numbers, picture="\n".join(table), seen=off)
 
@@ -180,10 +175,10 @@ class Theory:
         return self.call + count * self._wire(self.octets + LABEL) + self._wire(1 + LABEL) + 2 * self.delay
 
 
-def even(datagrams: list[float], circuits: list[float]) -> float:
+def even(loose: list[float], bound: list[float]) -> float:
     """Packets at which the lines through both cross."""
-    loose, bound = linear_regression(PACKETS, datagrams), linear_regression(PACKETS, circuits)
-    return (bound.intercept - loose.intercept) / (loose.slope - bound.slope)
+    first, second = linear_regression(PACKETS, loose), linear_regression(PACKETS, bound)
+    return (second.intercept - first.intercept) / (first.slope - second.slope)
 
 
 def _sooner(trial: Trial, claim: str, this: str, first: float, that: str, second: float) -> None:
