@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from nodes.wire.addresses import Ip4, Mac
+from nodes.wire.addresses import ANY, Ip4, Mac
 
 LONGEST_MTU = 0xFFFF
 WINDOW = 128
@@ -38,7 +38,7 @@ class Circuit:
     remote: Ip4
     state: str
     remote_port: int = 0
-    local: Ip4 = Ip4(0)
+    local: Ip4 = ANY
     local_port: int = 0
     cause: Cause | None = None
     received: deque[bytes] = field(default_factory=deque)
@@ -77,7 +77,10 @@ class Leg:
 
 @dataclass(slots=True)
 class Link:
+    """`name` is the interface's."""
+
     mac: Mac
+    name: str = ""
     up: bool = True
     mtu: int = LONGEST_MTU
     neighbour: tuple[Mac, int] | None = None

@@ -31,6 +31,8 @@ from typing import TypeAlias
 
 from nodes.errors import LimitError, MisuseError, UnreachableError
 from nodes.network.circuit_table import WINDOW, Cause, Circuit, Leg, Link, Listener
+from nodes.trace.circuit_events import CircuitNeighborUpdated, CircuitUpdated
+from nodes.trace.events import NullTracer, Tracer
 from nodes.units import SECOND, earliest
 from nodes.wire.addresses import ANY, Ip4, Mac
 from nodes.wire.checksum import Buffer
@@ -72,10 +74,17 @@ class CircuitLayer:
     when something was last done."""
 
     def __init__(
-        self, macs: list[Mac], is_local: Callable[[Ip4], bool], lookup: Lookup, instance: int, now: int
+        self,
+        macs: list[Mac],
+        is_local: Callable[[Ip4], bool],
+        lookup: Lookup,
+        instance: int,
+        now: int,
+        tracer: Tracer | None = None,
     ) -> None:
         self.links = [Link(mac) for mac in macs]
         self.now = now
+        self._trace = NullTracer() if tracer is None else tracer
         self._listeners: dict[tuple[Ip4, int], Listener] = {}
         self._timed: dict[Leg, None] = {}
         self._is_local = is_local
@@ -107,6 +116,7 @@ class CircuitLayer:
         circuit = Circuit(called, "calling", called_port, calling, calling_port)
         circuit.leg = self.links[port].legs[vci] = Leg(port, vci, "calling", circuit)
         self._time(circuit.leg, now + SETUP_TIMEOUT)
+        self._tell(circuit.leg, "none", "call")
         self._send(port, CallRequest(vci, HOPS, called, calling, called_port, calling_port))
         return circuit
 
@@ -149,6 +159,7 @@ class CircuitLayer:
         """Ends it, if it is not over yet."""
         leg = circuit.leg
         if leg is not None:
+            self.now = now
             _end(circuit, Cause.DONE)
             self._clear(leg, Cause.DONE, now)
 
@@ -178,7 +189,7 @@ class CircuitLayer:
             self._hello = now + HELLO_INTERVAL
         for port, link in enumerate(self.links):
             if link.neighbour is not None and now >= link.heard + HOLD_TIME:
-                self._lose(port, now)
+                self._lose(port, now, "silence")
         for leg in list(self._timed):
             if leg.due is not None and now >= leg.due:
                 self._overdue(leg, now)
@@ -198,16 +209,16 @@ class CircuitLayer:
         if up:
             self._hello = now
         else:
-            self._lose(port, now)
+            self._lose(port, now, "carrier")
 
-    def snapshot(self, names: list[str]) -> list[dict[str, object]]:
-        """The VCI table. `names` are those of the links."""
+    def snapshot(self) -> list[dict[str, object]]:
+        """The VCI table."""
         rows: list[dict[str, object]] = []
         for link in self.links:
             for leg in link.legs.values():
                 other = leg.other
-                onward = [names[other.port], other.vci] if isinstance(other, Leg) else None
-                rows.append({"interface": names[leg.port], "vci": leg.vci, "state": leg.state, "onward": onward})
+                onward = [self.links[other.port].name, other.vci] if isinstance(other, Leg) else None
+                rows.append({"interface": link.name, "vci": leg.vci, "state": leg.state, "onward": onward})
         return rows
 
     # Signals
@@ -215,8 +226,9 @@ class CircuitLayer:
     def _greet(self, port: int, source: Mac, instance: int, now: int) -> None:
         link = self.links[port]
         if link.neighbour not in (None, (source, instance)):
-            self._lose(port, now)
+            self._lose(port, now, "restart")
         if link.neighbour is None:
+            self._trace(now, CircuitNeighborUpdated(link.name, source, "down", "up", "hello"))
             self._send(port, Hello(self._instance))  # so that it need not wait for ours
         link.neighbour, link.heard = (source, instance), now
 
@@ -224,12 +236,13 @@ class CircuitLayer:
         link = self.links[port]
         stale = link.legs.get(call.vci)
         if stale is not None:
-            self._forget(stale)
+            self._forget(stale, "call request")
             self._onward(stale, Cause.UNKNOWN_CIRCUIT, now)
         if call.vci % 2 == self._parity(port) or len(link.legs) >= CIRCUIT_LIMIT:
             self._send(port, ClearRequest(call.vci, Cause.NO_VCI))
             return
         leg = link.legs[call.vci] = Leg(port, call.vci, "called")
+        self._tell(leg, "none", "call request")
         cause = self._take(leg, call) if self._is_local(call.called) else self._pass_on(leg, call, now)
         if cause is not None:
             self._clear(leg, cause, now)
@@ -240,7 +253,8 @@ class CircuitLayer:
         if listener is None or len(listener.waiting) >= listener.backlog:
             return Cause.REFUSED
         circuit = Circuit(call.calling, "open", call.calling_port, call.called, port, leg=leg)
-        leg.state, leg.other = "open", circuit
+        leg.other = circuit
+        self._move(leg, "open", "call request")
         listener.waiting.append(circuit)
         self._send(leg.port, CallAccepted(leg.vci))
         listener.changed()
@@ -257,6 +271,7 @@ class CircuitLayer:
             return Cause.NO_VCI
         leg.other = self.links[port].legs[vci] = Leg(port, vci, "calling", leg)
         self._time(leg.other, now + SETUP_TIMEOUT)
+        self._tell(leg.other, "none", "call request")
         self._send(port, call._replace(vci=vci, hops=call.hops - 1))
         return None
 
@@ -278,17 +293,17 @@ class CircuitLayer:
             case ClearRequest(vci, cause):
                 self._send(port, ClearConfirmation(vci))
                 if leg is not None:
-                    self._forget(leg)
+                    self._forget(leg, "clear request")
                     self._onward(leg, _cause(cause), now)
             case ClearConfirmation():
                 if leg is not None and leg.state == "clearing":
-                    self._forget(leg)
+                    self._forget(leg, "clear confirmation")
 
     def _opened(self, leg: Leg) -> None:
-        leg.state = "open"
+        self._move(leg, "open", "call accepted")
         self._time(leg, None)
         if isinstance(leg.other, Leg):
-            leg.other.state = "open"
+            self._move(leg.other, "open", "call accepted")
             self._send(leg.other.port, CallAccepted(leg.other.vci))
         elif leg.other is not None:
             leg.other.state = "open"
@@ -316,19 +331,20 @@ class CircuitLayer:
 
     # Ends
 
-    def _lose(self, port: int, now: int) -> None:
+    def _lose(self, port: int, now: int, trigger: str) -> None:
         link = self.links[port]
+        if link.neighbour is not None:
+            self._trace(now, CircuitNeighborUpdated(link.name, link.neighbour[0], "up", "down", trigger))
         link.neighbour = None
-        legs, link.legs = link.legs, {}
-        for leg in legs.values():
-            self._time(leg, None)
+        for leg in list(link.legs.values()):
+            self._forget(leg, trigger)
             self._onward(leg, Cause.LINK_DOWN, now)
 
     def _overdue(self, leg: Leg, now: int) -> None:
         if leg.state == "calling":
             self._break(leg, Cause.TIMEOUT, now)
         elif leg.attempts >= CLEAR_ATTEMPTS:
-            self._forget(leg)
+            self._forget(leg, "timeout")
         else:
             self._clear(leg, leg.cause, now)
 
@@ -348,7 +364,9 @@ class CircuitLayer:
 
     def _clear(self, leg: Leg, cause: Cause, now: int) -> None:
         other = leg.other
-        leg.state, leg.attempts = "clearing", leg.attempts + 1
+        if leg.state != "clearing":
+            self._move(leg, "clearing", cause.name.lower())
+        leg.attempts += 1
         self._time(leg, now + CLEAR_INTERVAL)
         leg.other, leg.cause = None, cause
         if isinstance(other, Leg):
@@ -375,10 +393,18 @@ class CircuitLayer:
         else:
             self._timed[leg] = None
 
-    def _forget(self, leg: Leg) -> None:
+    def _forget(self, leg: Leg, trigger: str) -> None:
         """Its label is free again."""
         del self.links[leg.port].legs[leg.vci]
         self._time(leg, None)
+        self._move(leg, "none", trigger)
+
+    def _move(self, leg: Leg, state: str, trigger: str) -> None:
+        old, leg.state = leg.state, state
+        self._tell(leg, old, trigger)
+
+    def _tell(self, leg: Leg, old: str, trigger: str) -> None:
+        self._trace(self.now, CircuitUpdated(self.links[leg.port].name, leg.vci, old, leg.state, trigger))
 
     def _send(self, port: int, packet: Packet) -> None:
         self._out.append((port, build(packet)))

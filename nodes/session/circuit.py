@@ -4,14 +4,15 @@
       client    connect ── call set-up, one round trip        send(message) ... recv -> message ... close
       server    bind, listen, accept                          b"" at the end that the other side asked for
 
-One `send` is one `recv` at the other end; what `recv` has no room for is lost, as with datagrams. The kernel has no such
-socket for IPv4, so a program's `socket.socket` is caught before it gets there (see `nodes.session.shadow`).
+One `send` is one `recv` at the other end; what `recv` has no room for is lost, as with datagrams. The kernel has no
+such socket for IPv4, so a program's `socket.socket` is caught before it gets there (see `nodes.session.shadow`).
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from nodes.errors import MisuseError
@@ -27,7 +28,7 @@ from nodes.wire.addresses import format_ip4
 
 DEFAULT_BACKLOG = 128
 
-_READ_ONLY = {
+_READ_ONLY: dict[int, Callable[[CircuitSocket], int]] = {
     int(socket.SO_TYPE): lambda _: int(socket.SOCK_SEQPACKET),
     int(socket.SO_ERROR): lambda endpoint: getattr(endpoint.take_error(), "errno", 0),
     int(getattr(socket, "SO_ACCEPTCONN", 30)): lambda endpoint: int(endpoint.state == "listening"),

@@ -13,7 +13,8 @@ from __future__ import annotations
 import errno
 import socket
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from nodes.session.circuit import CircuitStackSocket
 from nodes.session.errors import plain_error
@@ -62,66 +63,66 @@ _DOUBLED = ("SO_RCVBUF", "SO_SNDBUF")
 _own: weakref.WeakKeyDictionary[socket.socket, ShadowedSocket | ShadowedCircuit] = weakref.WeakKeyDictionary()
 
 
-_SLOTS = ("_finalizer", "_kept_shadow", "_shadow")
-
-
-class _Shadowed(StackSocket if TYPE_CHECKING else object):  # type: ignore[misc]
-    """It knows its shadow only weakly: when the program forgets that, both are closed. Once a transport has it
+class _Shadow:
+    """A socket's shadow, known only weakly: when the program forgets it, `close` is called. Once a transport has it
     (`keep`), that is what closes both."""
 
-    __slots__ = ()
-    _shadow: weakref.ref[socket.socket]
-    _kept_shadow: socket.socket | None
-    _finalizer: weakref.finalize[..., Any]
+    __slots__ = ("_finalizer", "_kept", "_known")
 
-    def stand_behind(self, shadow: socket.socket) -> None:
-        """To be called once, by who makes it."""
-        self._shadow = weakref.ref(shadow)
-        self._kept_shadow = None
-        self._finalizer = weakref.finalize(shadow, self.close)
+    def __init__(self, shadow: socket.socket, close: Callable[[], None]) -> None:
+        self._known = weakref.ref(shadow)
+        self._kept: socket.socket | None = None
+        self._finalizer = weakref.finalize(shadow, close)
         self._finalizer.atexit = False
 
     def keep(self) -> None:
-        """A transport takes it over."""
-        self._kept_shadow = self._shadow()
+        self._kept = self._known()
 
     def close(self) -> None:
-        super().close()
-        self._forget_shadow()
-
-    def abort(self) -> None:
-        super().abort()
-        self._forget_shadow()
-
-    def detach(self) -> SocketEndpoint:
-        self._forget_shadow()
-        return super().detach()
-
-    def _forget_shadow(self) -> None:
-        shadow, self._kept_shadow = self._shadow(), None
+        shadow, self._kept = self._known(), None
         self._finalizer.detach()
         if shadow is not None:
             socket.socket.close(shadow)
 
 
-class ShadowedSocket(_Shadowed, StackSocket):
+class ShadowedSocket(StackSocket):
     """The socket of the stack."""
 
-    __slots__ = _SLOTS
+    __slots__ = ("_shadow",)
 
     def __init__(self, session: Session, shadow: socket.socket) -> None:
         super().__init__(session, shadow.type)
-        self.stand_behind(shadow)
+        self._shadow = _Shadow(shadow, self.close)
+
+    def keep(self) -> None:
+        """A transport takes it over."""
+        self._shadow.keep()
+
+    def close(self) -> None:
+        super().close()
+        self._shadow.close()
+
+    def abort(self) -> None:
+        super().abort()
+        self._shadow.close()
+
+    def detach(self) -> SocketEndpoint:
+        self._shadow.close()
+        return super().detach()
 
 
-class ShadowedCircuit(_Shadowed, CircuitStackSocket):
-    """The circuit of the stack."""
+class ShadowedCircuit(CircuitStackSocket):
+    """The circuit of the stack, which no transport takes over."""
 
-    __slots__ = _SLOTS
+    __slots__ = ("_shadow",)
 
     def __init__(self, session: Session, shadow: socket.socket) -> None:
         super().__init__(session)
-        self.stand_behind(shadow)
+        self._shadow = _Shadow(shadow, self.close)
+
+    def close(self) -> None:
+        super().close()
+        self._shadow.close()
 
 
 class ShadowSocket(socket.socket):
@@ -159,11 +160,11 @@ class ShadowCircuit(ShadowSocket):
     __slots__ = ()
 
     @property
-    def type(self) -> socket.SocketKind:  # type: ignore[override]
+    def type(self) -> socket.SocketKind:
         return socket.SOCK_SEQPACKET
 
     @property
-    def proto(self) -> int:  # type: ignore[override]
+    def proto(self) -> int:
         return 0
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -193,7 +194,7 @@ def _init(self: socket.socket, family: int = -1, type: int = -1, proto: int = -1
 def catch_circuits() -> None:
     """From now on, SOCK_SEQPACKET in a node is a circuit. The kernel has none for IPv4, so that its socket could not be
     made to stand for one, as for other types; everything else is as before."""
-    socket.socket.__init__ = _init  # type: ignore[method-assign, assignment]
+    socket.socket.__init__ = _init  # type: ignore[method-assign]
 
 
 def stack_socket(session: Session, sock: Any) -> Any:

@@ -34,7 +34,7 @@ class StackCircuits:
         ip: InternetLayer,
         random: Random,
         ready: Callable[[Endpoint], None],
-        tracer: Tracer,  # noqa: ARG002
+        tracer: Tracer,
         now: int,
     ) -> None:
         self._ip = ip
@@ -46,10 +46,10 @@ class StackCircuits:
             self._interfaces.append(interface)
             macs.append(interface.mac)
         instance = random.getrandbits(32)  # who comes back is another one
-        self.layer = CircuitLayer(macs, ip.is_local, self._lookup, instance, now)
+        self.layer = CircuitLayer(macs, ip.is_local, self._lookup, instance, now, tracer)
         self.sockets = CircuitSockets(self.layer, ip, random, ready)
         for link, interface in zip(self.layer.links, self._interfaces, strict=True):
-            link.up, link.mtu = interface.up, interface.mtu
+            link.name, link.up, link.mtu = interface.name, interface.up, interface.mtu
             interface.circuits = partial(self.layer.receive, interface.index)
 
     def timeout(self, now: int) -> None:
@@ -74,12 +74,11 @@ class StackCircuits:
 
     def snapshot(self) -> dict[str, object]:
         """`table` is the VCI table, `onward` the other link and its VCI, null where the circuit ends here."""
-        names = [interface.name for interface in self._interfaces]
         return {
-            "table": self.layer.snapshot(names),
-            "neighbours": [
-                {"interface": name, "mac": format_mac(link.neighbour[0]), "instance": link.neighbour[1]}
-                for name, link in zip(names, self.layer.links, strict=True)
+            "table": self.layer.snapshot(),
+            "neighbors": [
+                {"interface": link.name, "mac": format_mac(link.neighbour[0]), "instance": link.neighbour[1]}
+                for link in self.layer.links
                 if link.neighbour is not None
             ],
             "sockets": [

@@ -13,8 +13,6 @@ from nodes.network.circuits import CircuitLayer
 from nodes.wire import circuit as wire
 from nodes.wire.addresses import ANY, Ip4, Mac
 
-NAMES = ["eth0", "eth1"]
-
 MACS = [Mac(b"\2\0\0\0\0\1"), Mac(b"\2\0\0\0\0\2")]
 
 
@@ -41,7 +39,7 @@ def test_any_calls_and_clears_leave_tables_that_agree(steps: list[tuple[str, int
             _carry(pair)
     _carry(pair)
     open_ends = sum(circuit.state == "open" for _, circuit in ends)
-    tables = [sorted((str(row["vci"]), str(row["state"])) for row in node.snapshot(NAMES)) for node in pair]
+    tables = [sorted((str(row["vci"]), str(row["state"])) for row in node.snapshot()) for node in pair]
     assert tables[0] == tables[1]
     assert len(tables[0]) == open_ends
     assert all(circuit.state != "calling" for _, circuit in ends)

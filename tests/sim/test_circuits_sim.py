@@ -35,16 +35,16 @@ def circuit() -> socket.socket:
 
 async def serve(messages: int, taken: int = 65535) -> list[bytes]:
     """Answers each message of one circuit until it is cleared."""
-    loop, listener = asyncio.get_running_loop(), circuit()
-    listener.bind(("0.0.0.0", 7))
-    listener.listen()
-    connection, _ = await loop.sock_accept(listener)
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(circuit()) as listener:
+        listener.bind(("0.0.0.0", 7))
+        listener.listen()
+        connection, _ = await loop.sock_accept(listener)
     seen: list[bytes] = []
-    while len(seen) < messages and (message := await loop.sock_recv(connection, taken)):
-        seen.append(message)
-        await loop.sock_sendall(connection, b"-" + message)
-    connection.close()
-    listener.close()
+    with contextlib.closing(connection):
+        while len(seen) < messages and (message := await loop.sock_recv(connection, taken)):
+            seen.append(message)
+            await loop.sock_sendall(connection, b"-" + message)
     return seen
 
 

@@ -30,6 +30,8 @@ class Chain:
         macs = [mac for (node, _), mac in self.macs.items() if node == index]
         lookup = (lambda _: 0) if index != 1 else {Ip4(0): 0, Ip4(2): 1}.get
         layer = CircuitLayer(macs, frozenset([Ip4(index)]).__contains__, lookup, instance, self.now)
+        for link, name in zip(layer.links, NAMES, strict=False):
+            link.name = name
         if index != 1:
             layer.listen(Listener(ANY, 7, 256))
         return layer
@@ -64,7 +66,7 @@ class Chain:
         return self.nodes[index]._listeners[ANY, 7].waiting.popleft()
 
     def empty(self) -> bool:
-        return not any(node.snapshot(NAMES) for node in self.nodes)
+        return not any(node.snapshot() for node in self.nodes)
 
 
 def _mac(number: int) -> Mac:
@@ -75,7 +77,7 @@ def test_a_call_fills_the_tables_hop_by_hop() -> None:
     chain = Chain()
     calling, called = chain.opened()
     assert (calling.state, called.state, called.remote) == ("open", "open", 0)
-    assert [(row["interface"], row["vci"], row["onward"]) for row in chain.nodes[1].snapshot(NAMES)] == [
+    assert [(row["interface"], row["vci"], row["onward"]) for row in chain.nodes[1].snapshot()] == [
         ("eth0", 1, ["eth1", 1]),
         ("eth1", 1, ["eth0", 1]),
     ]
@@ -97,11 +99,11 @@ def test_the_lowest_free_label_is_taken_and_freed_by_a_clear() -> None:
     chain = Chain()
     first, _ = chain.opened()
     chain.opened()
-    assert [row["vci"] for row in chain.nodes[0].snapshot(NAMES)] == [1, 3]
+    assert [row["vci"] for row in chain.nodes[0].snapshot()] == [1, 3]
     chain.nodes[0].clear(first, chain.now)
     chain.pump()
     chain.opened()
-    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot(NAMES)) == ["1", "3"]
+    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot()) == ["1", "3"]
 
 
 def test_both_ends_call_at_once_without_glare() -> None:
@@ -110,7 +112,7 @@ def test_both_ends_call_at_once_without_glare() -> None:
     other = chain.nodes[2].call(Ip4(0), Ip4(2), 0, 7)
     chain.pump()
     assert one.state == other.state == "open"
-    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot(NAMES)) == ["1", "2"]
+    assert sorted(str(row["vci"]) for row in chain.nodes[0].snapshot()) == ["1", "2"]
 
 
 def test_a_clear_ends_both_ends_and_empties_all_tables() -> None:
@@ -150,7 +152,7 @@ def test_a_dead_router_ends_every_circuit_through_it() -> None:
     assert all(end.state == "open" for pair in pairs for end in pair)
     chain.run(2)
     assert {end.cause for pair in pairs for end in pair} == {Cause.LINK_DOWN}
-    assert not chain.nodes[0].snapshot(NAMES)
+    assert not chain.nodes[0].snapshot()
     with pytest.raises(UnreachableError):
         chain.opened()
 
@@ -181,7 +183,7 @@ def test_a_call_without_an_answer_times_out_and_its_label_is_freed() -> None:
         node.receive(0, _mac(2), wire.build(wire.Hello(1)), second * SECOND)
         node.timeout(second * SECOND)
     assert circuit.cause == Cause.TIMEOUT
-    assert not node.snapshot(NAMES)
+    assert not node.snapshot()
 
 
 def test_a_program_that_does_not_read_stops_the_sender_and_loses_nothing() -> None:

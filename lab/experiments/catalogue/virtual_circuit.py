@@ -88,7 +88,9 @@ async def virtual_circuit(trial: Trial) -> None:
     agree = all(ours and theirs and ours[-1] == theirs[0] for ours, theirs in pairwise(before.values()))
     trial.expect(TABLES, agree, f"seen {shown}")
     expected = list(range(count))
-    trial.expect(ORDER, numbers == expected, f"expected {count} in order, seen {len(numbers)}, {overtaken(numbers)} late")
+    trial.expect(
+        ORDER, numbers == expected, f"expected {count} in order, seen {len(numbers)}, {overtaken(numbers)} late"
+    )
     trial.expect(STAYS, after == before, f"expected the same tables, seen {'the same' if after == before else after}")
     trial.at_least(DATAGRAMS, overtaken(told), 1)
     await lab.sleep(2)
