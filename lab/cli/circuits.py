@@ -27,7 +27,7 @@ def main(
     lab: LabOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the virtual circuits of nodes: for each link and label where it leads. --json has neighbors and sockets, too.
+    """Show the virtual circuits of nodes: where each link and label leads. --json has neighbors and sockets, too.
 
     A topology with `circuits: true` has them."""
     client = open_lab(lab)
