@@ -22,7 +22,7 @@ from lab.errors import UserInputError
 
 def main(
     nodes: Annotated[
-        list[str] | None, typer.Argument(metavar="[NODE]...", help="Nodes; all that have circuits if left out.")
+        list[str] | None, typer.Argument(metavar="NODE", help="Nodes; all that have circuits if left out.")
     ] = None,
     lab: LabOption = None,
     json: JsonOption = False,
