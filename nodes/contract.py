@@ -137,8 +137,8 @@ class NodeConfig:
 
     `hosts` maps the names of the lab's nodes to an address of each. `rarp_table` maps MAC addresses to IPv4 addresses
     on a RARP server, and is empty elsewhere. `seed` (64 bits) makes the node's random choices repeatable. `tcp` are
-    settings of `nodes.transport.tcp.settings.TcpSettings` by name, times in seconds. `container` is for drivers that
-    have containers, and never told to the node."""
+    settings of `nodes.transport.tcp.settings.TcpSettings` by name, times in seconds. `circuits`: the node takes part
+    in virtual circuits. `container` is for drivers that have containers, and never told to the node."""
 
     lab: str
     name: str
@@ -155,6 +155,7 @@ class NodeConfig:
     applications: tuple[ApplicationConfig, ...] = ()
     trace: TraceLevel = "state"
     capture: bool = False
+    circuits: bool = False
     container: ContainerConfig | None = None
     version: int = PROTOCOL_VERSION
 

@@ -37,6 +37,7 @@ from nodes.network.hosts import HostTable
 from nodes.network.ip import InternetLayer
 from nodes.network.routes import Route
 from nodes.trace.events import InterfaceUpdated, Tracer
+from nodes.transport.circuits import StackCircuits
 from nodes.transport.echo import EchoLayer
 from nodes.transport.endpoint import Endpoint, ReadyQueue
 from nodes.transport.tcp.layer import TcpLayer
@@ -91,6 +92,7 @@ class Stack:
         self.ip.icmp.is_ours = self._is_ours
         self.hosts: Mapping[str, Ip4] = hosts or {}
         self._tracer = tracer
+        self.circuits: StackCircuits | None = None
         self._local_turn: int | None = None  # when local datagrams that were too many for one turn go on
 
     @classmethod
@@ -111,6 +113,8 @@ class Stack:
                     interface.rarp_server = RarpServer(rarp_table)
                 _assign(interface, item, now)
             stack.ip.refresh(now)
+            if config.circuits:
+                stack.circuits = StackCircuits(stack.interfaces, stack.ip, random, stack._ready, tracer, now)
             names = {item.name: index for index, item in enumerate(config.interfaces)}
             for route in config.routes:
                 via = parse_ip4(route.via) if route.via else None
@@ -156,12 +160,16 @@ class Stack:
         self.ip.refresh(now)
         self.ip.timeout(now)
         self.tcp.timeout(now)
+        if self.circuits is not None:
+            self.circuits.timeout(now)
         self._local_turn = None
         self._settle(now)
 
     def deadline(self) -> int | None:
         """When `timeout` is to be called next, in the past where that is overdue."""
         links = [interface.deadline() for interface in self.interfaces]
+        if self.circuits is not None:
+            links.append(self.circuits.deadline())
         return earliest(self.ip.deadline(), self.tcp.deadline(), self._local_turn, *links)
 
     def transmit(self) -> list[tuple[int, bytes]]:
@@ -175,6 +183,8 @@ class Stack:
                     break
                 self._settle(now)
                 self.tcp.flush(now)
+        if self.circuits is not None:
+            self.circuits.flush()
         return [(interface.index, frame) for interface in self.interfaces for frame in interface.transmit()]
 
     @property
@@ -196,6 +206,8 @@ class Stack:
         interface.set_up(up, now)
         self.ip.refresh(now)
         self.ip.set_interface(interface, up, now)
+        if self.circuits is not None:
+            self.circuits.set_port(port, up, now)
         self._settle(now)
 
     def set_mtu(self, interface: int, mtu: int, now: int) -> None:
@@ -207,6 +219,8 @@ class Stack:
         port = self.interfaces[interface]
         mtu = max(mtu - port.overhead, MINIMUM_MTU)
         old, port.mtu = port.mtu, mtu
+        if self.circuits is not None:
+            self.circuits.set_mtu(interface, mtu)
         if mtu != old:
             self._tracer(now, InterfaceUpdated(port.name, f"mtu {old}", f"mtu {mtu}", "configuration"))
 
@@ -240,6 +254,7 @@ class Stack:
             "udp": self.udp.snapshot(now),
             "tcp": self.tcp.snapshot(now),
             "echo": self.echo.snapshot(now),
+            **({} if self.circuits is None else {"circuits": self.circuits.snapshot()}),
         }
 
     # ------------------------------------------------------------------------------------------------------- dispatch

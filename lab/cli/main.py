@@ -35,6 +35,7 @@ COMMANDS = {
     "cp": "Copy files into a node, or out of it.",
     "state": "Show the state of a node: addresses, routes, ARP, sockets, counters.",
     "sockets": "Show a node's TCP and UDP sockets, as ss does.",
+    "circuits": "Show the virtual circuits of nodes: labels, neighbors, sockets.",
     "events": "Show or follow what happened in the nodes.",
     "capture": "Start or stop recording a node's frames.",
     "ladder": "Draw a run's captures as a ladder diagram.",

@@ -279,6 +279,8 @@ def _programs(node: NodeConfig) -> Iterator[str]:
             yield f"{interface.name} probes its address"
         if interface.arq is not None:
             yield f"{interface.name} repeats what its link loses ({interface.arq.kind})"
+    if node.circuits:
+        yield "virtual circuits"
     if node.capture:
         yield "capture"
     if node.trace != "state":

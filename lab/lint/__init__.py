@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lab.lint import addresses, applications, arq, containers, impairments, layer2, nodes, tcp
+from lab.lint import addresses, applications, arq, circuits, containers, impairments, layer2, nodes, tcp
 from lab.model.errors import Problem
 from lab.model.layout import Layout, layout_of
 from lab.model.topology import Topology
@@ -37,6 +37,7 @@ def check(topology: Topology, layout: Layout | None = None) -> Report:
         *layer2.CHECKS,
         *impairments.CHECKS,
         *arq.CHECKS,
+        *circuits.CHECKS,
     )
     for checker in checks:
         for path, message, hint, key, warning in checker(layout):

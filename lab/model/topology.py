@@ -270,6 +270,10 @@ class Topology(_Model):
     name: NodeName = Field(description="Name of the lab; the file's name where it is left out")
     description: str = Field(default="", description="What the lab shows")
     seed: int = Field(default=1, ge=0, lt=1 << 64, description="Start of every random choice: same seed, same run")
+    circuits: bool = Field(
+        default=False,
+        description="Virtual circuits beside IP: hosts and routers say hello to the other end of each link",
+    )
     defaults: DefaultsForm = Field(default_factory=Defaults, description="What holds where nodes and links say nothing")
     nodes: dict[NodeName, NodeForm] = Field(min_length=1, description="Nodes by name")
     links: list[LinkForm] = Field(default_factory=list, description="Links")

@@ -148,6 +148,7 @@ class _Planner:
             tcp=settings if stack == "layerlab" else {},
             routes=tuple(self.routing.routes_of(common.name)),
             rarp_table=self.rarp_table(common.name) if node.rarp_server else {},
+            circuits=self.topology.circuits,
             applications=tuple(ApplicationConfig(start.kind, start.options) for start in node.start),
         )
 

@@ -28,6 +28,7 @@ directions. What TCP left to the link stands there; all else goes with a header 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from random import Random
 from typing import TypeAlias
@@ -56,6 +57,7 @@ from nodes.wire.addresses import (
     multicast_mac,
 )
 from nodes.wire.checksum import Buffer
+from nodes.wire.circuit import ETHERTYPE_CIRCUIT
 from nodes.wire.ethernet import (
     ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
@@ -69,9 +71,13 @@ INTERFACE_GROUPS = 1024
 """Multicast groups of one interface, many times what a host joins; hardware filters hold 16 to 128."""
 
 
+CircuitReceiver: TypeAlias = Callable[[Mac, Buffer, int], None]
+"""Takes the source, a packet and the time. Raises WireError."""
+
+
 class EthernetInterface(Port):
     """IPv4 over Ethernet (RFC 894). `addresses` are the addresses in use, to be read only; `rarp_server` answers RARP
-    where it is set."""
+    where it is set, `circuits` takes the packets of virtual circuits."""
 
     def __init__(
         self,
@@ -97,6 +103,7 @@ class EthernetInterface(Port):
         self.rarp_server: RarpServer | None = None
         self._rarp_client: RarpClient | None = None
         self._groups: dict[Mac, int] = {}
+        self.circuits: CircuitReceiver | None = None
 
     # -------------------------------------------------------------- configuration
 
@@ -208,6 +215,10 @@ class EthernetInterface(Port):
         header = (note or self._plain) + HEADER.pack(destination, self.mac, ethertype)
         self._put(destination, ethertype, header + payload, now)
 
+    def send_circuit(self, packet: bytes, neighbour: Mac | None, now: int) -> None:
+        """A packet of virtual circuits, to all where the neighbour is not known yet."""
+        self._send_frame(neighbour or BROADCAST_MAC, ETHERTYPE_CIRCUIT, packet, now)
+
     # ------------------------------------------------------------------- receiving
 
     def receive(self, frame: Buffer, now: int) -> Delivery | None:
@@ -252,6 +263,13 @@ class EthernetInterface(Port):
                     self._receive_arp(packet, now)
                 else:
                     self._receive_rarp(packet, now)
+            except WireError as error:
+                self._refuse(frame, str(error), now)
+            return
+        if ethertype == ETHERTYPE_CIRCUIT and self.circuits is not None:
+            source = HEADER.unpack_from(frame, self._lead)[1]
+            try:
+                self.circuits(Mac(source), memoryview(frame)[self._start :], now)
             except WireError as error:
                 self._refuse(frame, str(error), now)
             return

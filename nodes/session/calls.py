@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from nodes.session.attempts import READ, WRITE, Attempts
 from nodes.session.errors import plain_error
 from nodes.session.session import Session, World
-from nodes.session.shadow import stack_socket
+from nodes.session.shadow import catch_circuits, stack_socket
 from nodes.session.socket import StackSocket
 from nodes.session.stream import context_in
 
@@ -31,6 +31,7 @@ class SocketCallsLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, world: World) -> None:
         super().__init__()
+        catch_circuits()
         self._world = world
         self._numbers = 0
         self._orphans: list[tuple[int, Callable[[], None]]] = []
@@ -116,7 +117,9 @@ class SocketCallsLoop(asyncio.SelectorEventLoop):
             await super().sock_connect(sock, address)
             return
         resolve: Any = self._ensure_resolved  # type: ignore[attr-defined]
-        infos = await resolve(address, family=own.family, type=own.type, proto=own.proto, loop=self)
+        circuit = own.type == socket.SOCK_SEQPACKET  # names and services know nothing of circuits
+        kind = socket.SOCK_STREAM if circuit else own.type
+        infos = await resolve(address, family=own.family, type=kind, proto=own.proto, loop=self)
         address = infos[0][4]
         if infos[0][0] != socket.AF_INET:
             raise plain_error(errno.EAFNOSUPPORT)

@@ -13,11 +13,13 @@ from __future__ import annotations
 import errno
 import socket
 import weakref
+from collections.abc import Callable
 from typing import Any
 
+from nodes.session.circuit import CircuitStackSocket
 from nodes.session.errors import plain_error
 from nodes.session.option_values import SocketEndpoint
-from nodes.session.session import Session
+from nodes.session.session import CURRENT, Session
 from nodes.session.socket import StackSocket
 
 _FORWARDED = (
@@ -58,43 +60,69 @@ _CARRIED = (
 _DOUBLED = ("SO_RCVBUF", "SO_SNDBUF")
 """What Linux reports is twice what was set."""
 
-_own: weakref.WeakKeyDictionary[socket.socket, ShadowedSocket] = weakref.WeakKeyDictionary()
+_own: weakref.WeakKeyDictionary[socket.socket, ShadowedSocket | ShadowedCircuit] = weakref.WeakKeyDictionary()
 
 
-class ShadowedSocket(StackSocket):
-    """The socket of the stack. It knows its shadow only weakly: when the program forgets that, both are closed. Once a
-    transport has it (`keep`), that is what closes both."""
+class _Shadow:
+    """A socket's shadow, known only weakly: when the program forgets it, `close` is called. Once a transport has it
+    (`keep`), that is what closes both."""
 
-    __slots__ = ("_finalizer", "_kept_shadow", "_shadow")
+    __slots__ = ("_finalizer", "_kept", "_known")
 
-    def __init__(self, session: Session, shadow: socket.socket) -> None:
-        super().__init__(session, shadow.type)
-        self._shadow = weakref.ref(shadow)
-        self._kept_shadow: socket.socket | None = None
-        self._finalizer = weakref.finalize(shadow, self.close)
+    def __init__(self, shadow: socket.socket, close: Callable[[], None]) -> None:
+        self._known = weakref.ref(shadow)
+        self._kept: socket.socket | None = None
+        self._finalizer = weakref.finalize(shadow, close)
         self._finalizer.atexit = False
 
     def keep(self) -> None:
-        """A transport takes it over."""
-        self._kept_shadow = self._shadow()
+        self._kept = self._known()
 
     def close(self) -> None:
-        super().close()
-        self._forget_shadow()
-
-    def abort(self) -> None:
-        super().abort()
-        self._forget_shadow()
-
-    def detach(self) -> SocketEndpoint:
-        self._forget_shadow()
-        return super().detach()
-
-    def _forget_shadow(self) -> None:
-        shadow, self._kept_shadow = self._shadow(), None
+        shadow, self._kept = self._known(), None
         self._finalizer.detach()
         if shadow is not None:
             socket.socket.close(shadow)
+
+
+class ShadowedSocket(StackSocket):
+    """The socket of the stack."""
+
+    __slots__ = ("_shadow",)
+
+    def __init__(self, session: Session, shadow: socket.socket) -> None:
+        super().__init__(session, shadow.type)
+        self._shadow = _Shadow(shadow, self.close)
+
+    def keep(self) -> None:
+        """A transport takes it over."""
+        self._shadow.keep()
+
+    def close(self) -> None:
+        super().close()
+        self._shadow.close()
+
+    def abort(self) -> None:
+        super().abort()
+        self._shadow.close()
+
+    def detach(self) -> SocketEndpoint:
+        self._shadow.close()
+        return super().detach()
+
+
+class ShadowedCircuit(CircuitStackSocket):
+    """The circuit of the stack, which no transport takes over."""
+
+    __slots__ = ("_shadow",)
+
+    def __init__(self, session: Session, shadow: socket.socket) -> None:
+        super().__init__(session)
+        self._shadow = _Shadow(shadow, self.close)
+
+    def close(self) -> None:
+        super().close()
+        self._shadow.close()
 
 
 class ShadowSocket(socket.socket):
@@ -124,6 +152,49 @@ def _forward(name: str) -> Any:
 
 for _name in _FORWARDED:
     setattr(ShadowSocket, _name, _forward(_name))
+
+
+class ShadowCircuit(ShadowSocket):
+    """What a program has of a circuit. The kernel's socket below was made as one of TCP."""
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> socket.SocketKind:
+        return socket.SOCK_SEQPACKET
+
+    @property
+    def proto(self) -> int:
+        return 0
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """One message."""
+        _own[self].send(data, flags)
+
+
+_real_init = socket.socket.__init__
+
+
+def _init(self: socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:  # noqa: A002
+    session = CURRENT.get()
+    circuit = family == socket.AF_INET and type == socket.SOCK_SEQPACKET and fileno is None
+    if not circuit or session is None or self.__class__ is not socket.socket:
+        _real_init(self, family, type, proto, fileno)
+        return
+    _real_init(self, socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        own = ShadowedCircuit(session, self)
+    except OSError:
+        self.close()
+        raise
+    self.__class__ = ShadowCircuit
+    _own[self] = own
+
+
+def catch_circuits() -> None:
+    """From now on, SOCK_SEQPACKET in a node is a circuit. The kernel has none for IPv4, so that its socket could not be
+    made to stand for one, as for other types; everything else is as before."""
+    socket.socket.__init__ = _init  # type: ignore[method-assign]
 
 
 def stack_socket(session: Session, sock: Any) -> Any:

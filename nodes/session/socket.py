@@ -195,7 +195,7 @@ class StackSocket(TransportSocketView, EndpointOwner):
         """Returns how many octets were taken. With MSG_OOB the last of them is urgent (RFC 6093). Raises
         BlockingIOError where there is no room, OSError: EPIPE, ECONNRESET, ENOTCONN; for datagrams EMSGSIZE,
         EDESTADDRREQ, ENETUNREACH and what the network reported, EOPNOTSUPP for urgent ones."""
-        endpoint, octets = self._endpoint, _octets(data)
+        endpoint, octets = self._endpoint, octets_of(data)
         urgent = isinstance(endpoint, TcpSocket) and flags & _URGENT
         self._check(flags & ~_URGENT if urgent else flags)
         if self._writing_ended:
@@ -220,7 +220,7 @@ class StackSocket(TransportSocketView, EndpointOwner):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
         address = arguments[-1]
         flags = arguments[0] if len(arguments) == 2 else 0
-        endpoint, octets = self._endpoint, _octets(data)
+        endpoint, octets = self._endpoint, octets_of(data)
         if isinstance(endpoint, TcpSocket):
             self._check(flags & ~_URGENT)
             if address is not None:
@@ -364,5 +364,6 @@ def _open(session: Session, kind: int) -> SocketEndpoint:
     raise OSError(errno.EPROTONOSUPPORT, f"socket type {kind}: the stack has streams and datagrams")
 
 
-def _octets(data: Any) -> bytes | memoryview:
+def octets_of(data: Any) -> bytes | memoryview:
+    """What a program wants to send. Raises TypeError for what has no octets."""
     return data if isinstance(data, bytes) else memoryview(data).cast("B")

@@ -10,16 +10,20 @@ import asyncio
 import errno
 from collections.abc import Iterable, Mapping
 from contextvars import Context
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from nodes.session.session import CURRENT, EndpointOwner, Session
 from nodes.session.stream import StreamTransport
 from nodes.session.view import local_of, remote_of
 from nodes.simulation.programs import PROGRAM, Program
 from nodes.simulation.report import at, waiting
+from nodes.transport.circuit_socket import CircuitSocket
 from nodes.transport.tcp.socket import TcpSocket
 from nodes.transport.tcp.states import State
 from nodes.transport.udp_socket import UdpSocket
+from nodes.wire.addresses import format_endpoint
+
+_Socket: TypeAlias = TcpSocket | UdpSocket | CircuitSocket
 
 
 class Remnant(NamedTuple):
@@ -89,13 +93,18 @@ def session_context(session: Session | None) -> Context:
     return context
 
 
-def _sockets(session: Session) -> list[tuple[TcpSocket | UdpSocket, EndpointOwner]]:
+def _sockets(session: Session) -> list[tuple[_Socket, EndpointOwner]]:
     """Those of programs, not those of applications."""
-    endpoints: list[TcpSocket | UdpSocket] = [*session.stack.tcp.sockets(), *session.stack.udp.sockets()]
+    endpoints: list[_Socket] = [*session.stack.tcp.sockets(), *session.stack.udp.sockets()]
+    if session.stack.circuits is not None:
+        endpoints += session.stack.circuits.sockets.sockets()
     return [(endpoint, endpoint.owner) for endpoint in endpoints if isinstance(endpoint.owner, EndpointOwner)]
 
 
-def _remnant(session: Session, endpoint: TcpSocket | UdpSocket, program: str) -> Remnant:
+def _remnant(session: Session, endpoint: _Socket, program: str) -> Remnant:
+    if isinstance(endpoint, CircuitSocket):
+        ends = f"{format_endpoint(*endpoint.local)} to {format_endpoint(*endpoint.remote)}"
+        return Remnant("socket", session.name, program, f"circuit {ends}, {endpoint.state}")
     (address, port), (peer, peer_port) = local_of(endpoint), remote_of(endpoint)
     if isinstance(endpoint, UdpSocket):
         return Remnant("socket", session.name, program, f"udp {address}:{port}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 from nodes.trace.arq_events import ArqEvent
+from nodes.trace.circuit_events import CircuitEvent
 from nodes.trace.datagram_events import DatagramEvent
 from nodes.trace.link_events import LinkEvent
 from nodes.trace.tcp_events import TcpEvent
@@ -335,6 +336,7 @@ Event: TypeAlias = (
     | IcmpSuppressed
     | GroupUpdated
     | ArqEvent
+    | CircuitEvent
     | DatagramEvent
     | LinkEvent
     | TcpEvent

@@ -15,8 +15,8 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812  (a class, whatever its name)
 from typing import NamedTuple
 
-from nodes.wire import arp, arq, bpdu, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
-from nodes.wire.addresses import format_ip4, format_mac
+from nodes.wire import arp, arq, bpdu, circuit, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
+from nodes.wire.addresses import Ip4, format_ip4, format_mac
 from nodes.wire.checksum import Buffer, is_valid, ones_sum, pseudo_header_sum
 
 TCP_LETTERS = "FSRP.UEW"  # tcpdump's, by bit, lowest first
@@ -29,6 +29,15 @@ MAX_QUOTES = 2
 
 ETHERTYPES = {0x86DD: "IPv6", 0x88CC: "LLDP", 0x8847: "MPLS", 0x8863: "PPPoE-D", 0x8864: "PPPoE", 0x88A8: "QinQ"}
 IP_PROTOCOLS = {4: "IPIP", 41: "IPv6", 47: "GRE", 50: "ESP", 51: "AH", 89: "OSPF", 103: "PIM", 112: "VRRP", 132: "SCTP"}
+
+CIRCUIT_SIGNALS = {
+    circuit.HELLO: "hello",
+    circuit.CALL_REQUEST: "call request",
+    circuit.CALL_ACCEPTED: "call accepted",
+    circuit.CLEAR_REQUEST: "clear request",
+    circuit.CLEAR_CONFIRMATION: "clear confirmation",
+    circuit.CREDIT: "credit",
+}
 
 UNREACHABLE_CODES = {
     icmp.NET_UNREACHABLE: "network unreachable",
@@ -104,10 +113,32 @@ def _ethernet_payload(source: str, destination: str, ethertype: int, payload: me
             return line._replace(info=f"vlan {tag & 0xFFF} {line.info}")
     if ethertype == arq.ETHERTYPE_ARQ:
         return _arq(source, destination, payload)
+    if ethertype == circuit.ETHERTYPE_CIRCUIT:
+        return Summary(source, destination, "VC", _circuit(payload))
     if ethertype < ethernet.LOWEST_ETHERTYPE:
         return _llc(source, destination, payload[:ethertype])
     name = ETHERTYPES.get(ethertype, f"0x{ethertype:04x}")
     return Summary(source, destination, name, f"ethertype 0x{ethertype:04x}, length {len(payload)}")
+
+
+def _circuit(payload: memoryview) -> str:
+    """Data by its label; signals by their name of X.25, and the label that they are about."""
+    if len(payload) < circuit.HEADER.size:
+        return f"{len(payload)} octets [truncated]"
+    vci, length = circuit.HEADER.unpack_from(payload)
+    mark = "" if circuit.HEADER.size + length <= len(payload) else " [truncated]"
+    if vci != circuit.SIGNALLING:
+        return f"VCI {vci}, {length} octets{mark}"
+    if mark or length != circuit.SIGNAL.size:
+        return f"signal of {length} octets{mark}"
+    kind, detail, about, called, calling, called_port, _ = circuit.SIGNAL.unpack_from(payload, circuit.HEADER.size)
+    name = CIRCUIT_SIGNALS.get(kind, f"signal {kind}")
+    if kind == circuit.HELLO:
+        return name
+    if kind == circuit.CALL_REQUEST:
+        whom = f"{format_ip4(Ip4(calling))} calls {format_ip4(Ip4(called))}:{called_port}"
+        return f"{name}, VCI {about}: {whom}, {detail} hops"
+    return f"{name}, VCI {about}" + (f", cause {detail}" if kind == circuit.CLEAR_REQUEST else "")
 
 
 def _arq(source: str, destination: str, payload: memoryview) -> Summary:

@@ -20,6 +20,8 @@ from nodes.datalink.arq.receiver import ArqReceiver
 from nodes.datalink.arq.sender import ArqSender
 from nodes.datalink.rarp import RarpServer
 from nodes.datalink.switch import LearningSwitch
+from nodes.network.circuit_table import Cause, Leg
+from nodes.network.circuits import CircuitLayer
 from nodes.network.forwarding import Forwarder
 from nodes.network.path_mtu import PathMtuCache
 from nodes.network.reassembly import Reassembler
@@ -35,7 +37,9 @@ from nodes.transport.tcp.rtt import RttEstimator
 from nodes.transport.tcp.sack_threshold import SackThreshold
 from nodes.transport.tcp.time_wait import TimeWait
 from nodes.transport.tcp.timers import Timer
-from nodes.wire import udp
+from nodes.wire import circuit, udp
+from nodes.wire.addresses import parse_ip4
+from nodes.wire.circuit import CallAccepted, CallRequest, Data
 
 pytestmark = pytest.mark.slow
 
@@ -274,6 +278,45 @@ def link_timer_is_off(patch: Patch) -> None:
     patch.setattr(ArqSender, "_repeat", only_when_asked)
 
 
+def each_hop_accepts_the_call(patch: Patch) -> None:
+    pass_on = CircuitLayer._pass_on
+
+    def accepted(layer: CircuitLayer, leg: Leg, call: CallRequest, now: int) -> Any:
+        cause = pass_on(layer, leg, call, now)
+        if cause is None:
+            layer._send(leg.port, CallAccepted(leg.vci))
+        return cause
+
+    patch.setattr(CircuitLayer, "_pass_on", accepted)
+
+
+def messages_ask_the_routes(patch: Patch) -> None:
+    """What comes with a label goes where the route to b leads at that time, if the circuit is known there."""
+    forward = CircuitLayer._forward
+
+    def routed(layer: CircuitLayer, leg: Leg, payload: bytes, now: int) -> None:
+        port = layer._lookup(parse_ip4("10.2.0.2"))
+        if isinstance(leg.other, Leg) and port is not None and port != leg.other.port:
+            layer._send(port, Data(leg.other.vci, payload))
+        else:
+            forward(layer, leg, payload, now)
+
+    patch.setattr(CircuitLayer, "_forward", routed)
+
+
+def a_dead_link_looks_like_an_end(patch: Patch) -> None:
+    onward = CircuitLayer._onward
+
+    def told(layer: CircuitLayer, leg: Leg, cause: Cause, now: int) -> None:
+        onward(layer, leg, Cause.DONE if cause is Cause.LINK_DOWN else cause, now)
+
+    patch.setattr(CircuitLayer, "_onward", told)
+
+
+def labels_are_as_long_as_addresses(patch: Patch) -> None:
+    patch.setattr("nodes.network.circuits.build", lambda packet: circuit.build(packet) + bytes(24))
+
+
 MUTATIONS: list[tuple[Mutation, str]] = [
     (no_fast_retransmit, "fast-retransmit"),
     (second_duplicate_is_enough, "fast-retransmit"),
@@ -319,6 +362,10 @@ MUTATIONS: list[tuple[Mutation, str]] = [
     (urgent_data_is_not_marked, "headers"),
     (windows_do_not_count, "stop-and-wait-or-window"),
     (reno_has_no_window, "flow-or-congestion"),
+    (each_hop_accepts_the_call, "virtual-circuit"),
+    (messages_ask_the_routes, "virtual-circuit"),
+    (a_dead_link_looks_like_an_end, "circuit-failure"),
+    (labels_are_as_long_as_addresses, "circuit-or-datagram"),
 ]
 
 

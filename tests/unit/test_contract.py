@@ -43,6 +43,7 @@ FULL = NodeConfig(
     applications=(ApplicationConfig("ping", {"destination": "10.0.0.2", "count": 3, "interval": 0.2, "flood": False}),),
     trace="packets",
     capture=True,
+    circuits=True,
     container=ContainerConfig(
         "web", "ours", ("a", "b"), {"A": "b"}, (MountConfig("/x", "/y", True),), HealthcheckConfig(("c",), 2.0), 9, 10
     ),

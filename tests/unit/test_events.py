@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nodes.trace import arq_events, datagram_events, events, link_events, tcp_events
+from nodes.trace import arq_events, circuit_events, datagram_events, events, link_events, tcp_events
 from nodes.trace.events import Event, FrameDropped, FrameSent, ListTracer, NodeStopped, NullTracer, Tracer
 from nodes.wire.addresses import Ip4, Mac, Prefix
 
@@ -19,7 +19,7 @@ FIELD_TYPES = {str, int, bool, float, Mac, Ip4, Prefix, NoneType}
 
 CLASSES: list[type[Any]] = [
     cls
-    for module in (events, arq_events, datagram_events, link_events, tcp_events)
+    for module in (events, arq_events, circuit_events, datagram_events, link_events, tcp_events)
     for cls in vars(module).values()
     if inspect.isclass(cls) and cls.__module__ == module.__name__ and dataclasses.is_dataclass(cls)
 ]

@@ -119,6 +119,7 @@ def test_impairments_that_mininet_has_not(impair: str, words: str, kept: str) ->
             "nodes: {a: host, b: host}\nlinks: [{ends: [a, b], arq: go-back-n}]",
             "a and 1 more: eth0 repeats what its link loses (go-back-n)",
         ),
+        ("circuits: true\nnodes: {a: host, b: host}\nlinks: [a -- b]", "a and 1 more: virtual circuits"),
     ],
 )
 def test_what_is_left_out_is_said(text: str, expected: str) -> None:

@@ -6,7 +6,7 @@ from struct import pack
 
 import pytest
 
-from nodes.wire import arp, bpdu, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
+from nodes.wire import arp, bpdu, circuit, ethernet, icmp, igmp, ipv4, tcp, tcp_options, udp
 from nodes.wire.addresses import BROADCAST_MAC, ZERO_MAC, Ip4, parse_ip4, parse_mac
 from nodes.wire.checksum import checksum, pseudo_header_sum
 from nodes.wire.summary import Summary, summarize
@@ -224,13 +224,31 @@ def test_spanning_tree() -> None:
 
 def test_other_frames() -> None:
     assert summarize(b"\1\2\3") == Summary("", "", "Ethernet", "3 octets [truncated]")
-    assert summarize(ethernet.build(M2, M1, 0x88B6, b"abc")).info == "ethertype 0x88b6, length 3"
+    assert summarize(ethernet.build(M2, M1, 0x88B7, b"abc")).info == "ethertype 0x88b7, length 3"
     assert summarize(ethernet.build(M2, M1, 0x86DD, b"abc")).protocol == "IPv6"
     assert summarize(ethernet.build(M2, M1, 3, b"\xaa\xaa\x03 padding"))[2:] == ("LLC", "aa aa 03, length 3")
     tagged = pack("!HH", 42, 0x0800) + packet(17, udp.build(A, B, 1, 2, b""))
     assert summarize(ethernet.build(M2, M1, 0x8100, tagged)).info == "vlan 42 length 0"
     assert line(89, b"abcd") == Summary("10.0.0.1", "10.0.0.2", "OSPF", "protocol 89, length 4")
     assert line(200, b"").protocol == "IP 200"
+
+
+def circuit_line(octets: bytes) -> str:
+    found = summarize(ethernet.build(M2, M1, circuit.ETHERTYPE_CIRCUIT, octets))
+    assert found.protocol == "VC"
+    return found.info
+
+
+def test_circuits() -> None:
+    call = circuit.build(circuit.CallRequest(5, 31, B, A, 7, 50000))
+    assert circuit_line(call) == "call request, VCI 5: 10.0.0.1 calls 10.0.0.2:7, 31 hops"
+    assert circuit_line(circuit.build(circuit.Data(5, b"abc")) + bytes(30)) == "VCI 5, 3 octets"
+    assert circuit_line(circuit.build(circuit.ClearRequest(5, 4))) == "clear request, VCI 5, cause 4"
+    assert circuit_line(circuit.build(circuit.CallAccepted(5))) == "call accepted, VCI 5"
+    assert circuit_line(circuit.build(circuit.Hello(9))) == "hello"
+    assert circuit_line(b"abc") == "3 octets [truncated]"
+    assert circuit_line(call[:10]) == f"signal of {len(call) - 4} octets [truncated]"
+    assert circuit_line(b"\0\5\0\4ab") == "VCI 5, 4 octets [truncated]"
 
 
 def test_damaged_ip_headers() -> None:

@@ -11,6 +11,8 @@ from lab.experiments.catalogue.arq_stop_and_wait import arq_stop_and_wait
 from lab.experiments.catalogue.blind_reset import blind_reset
 from lab.experiments.catalogue.broadcast import broadcast
 from lab.experiments.catalogue.broadcast_storm import broadcast_storm
+from lab.experiments.catalogue.circuit_failure import circuit_failure
+from lab.experiments.catalogue.circuit_or_datagram import circuit_or_datagram
 from lab.experiments.catalogue.close_wait import close_wait
 from lab.experiments.catalogue.congestion_collapse import congestion_collapse
 from lab.experiments.catalogue.cubic_curve import cubic_curve
@@ -53,6 +55,7 @@ from lab.experiments.catalogue.time_to_live import time_to_live
 from lab.experiments.catalogue.time_wait import time_wait
 from lab.experiments.catalogue.udp_checksum import udp_checksum
 from lab.experiments.catalogue.unreliable_udp import unreliable_udp
+from lab.experiments.catalogue.virtual_circuit import virtual_circuit
 from lab.experiments.catalogue.window_limit import window_limit
 from lab.experiments.experiment import Experiment
 from lab.model.errors import did_you_mean
@@ -74,6 +77,9 @@ CATALOGUE: dict[str, Experiment] = {
         fragmentation,
         path_mtu_discovery,
         time_to_live,
+        virtual_circuit,
+        circuit_failure,
+        circuit_or_datagram,
         unreliable_udp,
         udp_checksum,
         same_port,
