@@ -85,4 +85,4 @@ def test_the_others_say_why_not(name: str) -> None:
 
 def test_most_of_them_run_here() -> None:
     assert len(HERE) >= 47
-    assert len(ELSEWHERE) <= 4
+    assert len(ELSEWHERE) <= 5

@@ -118,6 +118,7 @@ async def ask_circuits(host: str, port: int, counts: list[int], octets: int) -> 
             breaks=(LONG,),
         ),
     },
+    only_virtual="it holds times of some milliseconds against a formula",
 )
 async def circuit_or_datagram(trial: Trial) -> None:
     lab, octets = trial.lab, trial["octets"]

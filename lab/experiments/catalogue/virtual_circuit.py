@@ -83,7 +83,7 @@ async def virtual_circuit(trial: Trial) -> None:
     await sending[1].wait()
     (numbers, _), told = await messages.wait(), await datagrams.wait()
 
-    trial.close(SET_UP, call, ROUND_TRIP, within=0.2, unit="s")
+    trial.close(SET_UP, call, ROUND_TRIP, within=0.5, unit="s")
     shown = " | ".join(f"{name} {'>'.join(map(str, row))}" for name, row in before.items())
     agree = all(ours and theirs and ours[-1] == theirs[0] for ours, theirs in pairwise(before.values()))
     trial.expect(TABLES, agree, f"seen {shown}")
