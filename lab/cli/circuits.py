@@ -21,9 +21,7 @@ from lab.errors import UserInputError
 
 
 def main(
-    nodes: Annotated[
-        list[str] | None, typer.Argument(metavar="NODE", help="Nodes; all that have circuits if left out.")
-    ] = None,
+    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Nodes; all that run if left out.")] = None,
     lab: LabOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -31,7 +29,7 @@ def main(
 
     A topology with `circuits: true` has them."""
     client = open_lab(lab)
-    found = {name: _circuits(client, name) for name in nodes or client.nodes()}
+    found = {name: _circuits(client, name) for name in nodes or _candidates(client)}
     if json:
         print_json(found)
         return
@@ -42,14 +40,22 @@ def main(
             print(_row(node, leg["interface"], str(leg["vci"]), leg["state"], onward))
 
 
+def _candidates(client: LabClient) -> list[str]:
+    """The nodes that run: in a lab with circuits each of them has some."""
+    return [name for name, node in client.nodes().items() if node.state == "running"]
+
+
 def _circuits(client: LabClient, node: str) -> dict[str, Any]:
     """Raises UserInputError for a node that has none."""
-    if node not in client.nodes():
+    status = client.nodes().get(node)
+    if status is None:
         raise UserInputError(f"no node {node!r} in lab {client.lab}", hint=f"its nodes: {', '.join(client.nodes())}")
-    hint = "`circuits: true` at the top of a topology gives them to its hosts and routers"
-    with client.agent(node) as agent:
-        state: dict[str, Any] | None = agent.call("state")["device"].get("circuits")
+    state: dict[str, Any] | None = None
+    if status.kind in ("host", "router") and status.stack == "layerlab":
+        with client.agent(node) as agent:
+            state = agent.call("state")["device"].get("circuits")
     if state is None:
+        hint = "`circuits: true` at the top of a topology gives them to its hosts and routers"
         raise UserInputError(f"{node!r} has no virtual circuits", hint=hint)
     return state
 

@@ -29,14 +29,16 @@ def test_neighbors_find_each_other_and_one_that_dies_is_missed(any_labs: Labs) -
     assert any_labs.run("circuits", "--lab", name, code=0).out.split() == ["NODE", "LINK", "VCI", "STATE", "ONWARD"]
     any_labs.run("stop", "--lab", name, "b", code=0)
     wait_for(lambda: neighbors("r") == ["eth0"], 10)
+    assert sorted(json.loads(any_labs.run("circuits", "--lab", name, "--json", code=0).out)) == ["a", "r"]
     any_labs.run("start", "--lab", name, "b", code=0)
     wait_for(lambda: neighbors("r") == ["eth0", "eth1"], 10)
 
 
 def test_nodes_without_circuits(labs: Labs) -> None:
     name = labs.up()
-    done = labs.run("circuits", "--lab", name, "a")
     hint = "  hint: `circuits: true` at the top of a topology gives them to its hosts and routers\n"
-    assert (done.code, done.err) == (2, f"error: 'a' has no virtual circuits\n{hint}")
+    for node in ("a", "k", "s1"):
+        done = labs.run("circuits", "--lab", name, node)
+        assert (done.code, done.err) == (2, f"error: '{node}' has no virtual circuits\n{hint}")
     done = labs.run("circuits", "--lab", name, "z")
     assert (done.code, done.err) == (2, "error: no node 'z' in lab " + f"{name}\n  hint: its nodes: a, b, k, s1, s2\n")
