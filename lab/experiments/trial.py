@@ -129,6 +129,19 @@ class Trial:
         rows = [(event["time"], event["data"][field]) for event in self.events(METRICS, node)]
         return [(time, value) for time, value in rows if value is not None]
 
+    def before(self, event: Event, field: str) -> float:
+        """A metric of a sender as it was when an event of its node happened: the last in the trace before it. A time
+        does not tell, for segments that are read at once have one. Raises ValueError where there is none."""
+        known = None
+        for each in self.lab.events(event["node"]):
+            if each == event:
+                break
+            if each["name"] == METRICS and each["data"][field] is not None:
+                known = each["data"][field]
+        if known is None:
+            raise ValueError(f"{event['node']} has no {field} before {_place(event)}")
+        return float(known)
+
     def segments(self, node: str, *, sent: bool = True, **fields: Any) -> list[Event]:
         """Segments that a node sent, or received. Its trace has to be `packets`."""
         return self.events("transport:segment_sent" if sent else "transport:segment_received", node, **fields)

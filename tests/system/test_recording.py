@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import pairwise
+from operator import sub
 from pathlib import Path
 
 import pytest
@@ -102,15 +104,26 @@ def _check_files(folder: Path, lab: str) -> None:
 
 
 def test_captures_and_counters_agree(labs: Labs, needs: Needs) -> None:
-    """Every frame that an interface counts is in the capture, in and out; the same with a switch and with Linux."""
+    """Every frame that an interface counts is in the capture, in and out; the same with a switch and with Linux, whose
+    interface counts before the capture begins."""
     needs("tshark")
     text = LEVELS.replace("nodes:", "defaults: {capture: true}\nnodes:", 1)
     with Bench(labs, labs.up(text)) as bench:
+        for node in ("silent", "quiet", "loud"):
+            wait_for(partial(_announced, bench, node), PATIENCE)
+        before = _kernel_frames(bench)  # and nobody sends now
+        labs.run("capture", "--lab", bench.name, "k", "--stop", code=0)
+        second = Path(labs.run("capture", "--lab", bench.name, "k", code=0).out.strip())
         for target in ("quiet", "k"):
             assert bench.ping("loud", target, size=4000, count=5)["received"] == 5
         bench.inside("k", "true")
-        wait_for(lambda: _captured(bench.folder, "k") == _kernel_frames(bench), PATIENCE, lambda: _kernel_frames(bench))
+
+        def agree() -> bool:
+            return _directions(second) == {"eth0": tuple(map(sub, _kernel_frames(bench), before))}
+
+        wait_for(agree, PATIENCE, lambda: (_directions(second), before, _kernel_frames(bench)))
         labs.run("down", bench.name, code=0)
+        assert _captured(bench.folder, "k")["eth0"] <= before
         assert complaints(bench.folder) == []
         for node in ("silent", "quiet", "loud"):
             (interface,) = last_state(bench.folder, node)["device"]["interfaces"]
@@ -124,16 +137,27 @@ def test_captures_and_counters_agree(labs: Labs, needs: Needs) -> None:
 
 
 def _captured(folder: Path, node: str) -> dict[str, tuple[int, int]]:
+    return _directions(folder / f"nodes/{node}/capture.pcapng")
+
+
+def _directions(path: Path) -> dict[str, tuple[int, int]]:
     """Frames of each interface, in and out."""
-    frames = list(read_capture(folder / f"nodes/{node}/capture.pcapng"))
+    frames = list(read_capture(path))
     interfaces = {frame.interface for frame in frames}
     directions = {name: [bool(frame.inbound) for frame in frames if frame.interface == name] for name in interfaces}
     return {name: (found.count(True), found.count(False)) for name, found in directions.items()}
 
 
-def _kernel_frames(bench: Bench) -> dict[str, tuple[int, int]]:
-    rows = bench.client.node_state("k")["interfaces"]
-    return {row["name"]: (row["rx_packets"], row["tx_packets"]) for row in rows if row["name"] != "lo"}
+def _kernel_frames(bench: Bench) -> tuple[int, int]:
+    """What Linux's one interface has counted, in and out."""
+    (row,) = (row for row in bench.client.node_state("k")["interfaces"] if row["name"] == "eth0")
+    return row["rx_packets"], row["tx_packets"]
+
+
+def _announced(bench: Bench, node: str) -> bool:
+    """A node has sent the last announcement of its address."""
+    (interface,) = bench.state(node)["interfaces"]
+    return all(each["state"] == "assigned" for each in interface["address_states"]["addresses"])
 
 
 @pytest.mark.parametrize("node", ["quiet", "k"])

@@ -53,10 +53,10 @@ async def cubic_curve(trial: Trial) -> None:
     serving.cancel()
 
     states = trial.events("recovery:congestion_state_updated", "a")
-    begun = next(event["time"] for event in states if event["data"]["new"] == "recovery")
+    begun = next(event for event in states if event["data"]["new"] == "recovery")
     ended = next(event["time"] for event in states if event["data"]["old"] == "recovery")
     windows = [(time, cwnd / SEGMENT) for time, cwnd in trial.series("a", "cwnd")]
-    w_max, start = latest(windows, begun - 0.001), latest(windows, ended)
+    w_max, start = trial.before(begun, "cwnd") / SEGMENT, latest(windows, ended)
     trial.close(REDUCED, start / w_max, BETA, within=0.05)
     k = (w_max * (1 - BETA) / C) ** (1 / 3)
     back = next(((time - ended) / 1000 for time, cwnd in windows if time > ended and cwnd >= w_max), 0.0)
