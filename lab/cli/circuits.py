@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.cli.common import JsonOption, LabOption, open_lab
+from lab.cli.common import JsonOption, LabOption, open_lab, status_of
 from lab.cli.output import print_json
 from lab.engine.client import LabClient
 from lab.errors import UserInputError
@@ -47,9 +47,7 @@ def _candidates(client: LabClient) -> list[str]:
 
 def _circuits(client: LabClient, node: str) -> dict[str, Any]:
     """Raises UserInputError for a node that has none."""
-    status = client.nodes().get(node)
-    if status is None:
-        raise UserInputError(f"no node {node!r} in lab {client.lab}", hint=f"its nodes: {', '.join(client.nodes())}")
+    status = status_of(client, node)
     state: dict[str, Any] | None = None
     if status.kind in ("host", "router") and status.stack == "layerlab":
         with client.agent(node) as agent:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from lab.engine import registry
-from lab.engine.client import LabClient
+from lab.engine.client import LabClient, NodeStatus
 from lab.engine.runs import Run, runs_folder
 from lab.errors import StateError, UserInputError
 
@@ -80,12 +80,17 @@ def find_run(given: Path | None, lab: str | None) -> Run:
     return Run(folders[-1])
 
 
-def require_our_stack(client: LabClient, node: str, instead: str) -> None:
-    """Raises UserInputError for a node that does not exist or whose stack is the kernel's."""
+def status_of(client: LabClient, node: str) -> NodeStatus:
+    """Raises UserInputError for a node that does not exist."""
     nodes = client.nodes()
     if node not in nodes:
         raise UserInputError(f"no node {node!r} in lab {client.lab}", hint=f"its nodes: {', '.join(sorted(nodes))}")
-    status = nodes[node]
+    return nodes[node]
+
+
+def require_our_stack(client: LabClient, node: str, instead: str) -> None:
+    """Raises UserInputError for a node that does not exist or whose stack is the kernel's."""
+    status = status_of(client, node)
     if status.stack == "kernel" and status.kind != "switch":
         raise UserInputError(f"{node!r} has the kernel's stack, not ours", hint=f"`{instead}`")
     if status.kind not in ("host", "router"):

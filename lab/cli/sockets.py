@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lab.cli.common import JsonOption, LabOption, NodeArgument, open_lab
+from lab.cli.common import JsonOption, LabOption, NodeArgument, open_lab, status_of
 from lab.cli.output import amount, milliseconds, print_json, terminal_width, wrapped
 from lab.engine.client import AgentClient, LabClient
 from lab.engine.inside import run_inside
@@ -48,9 +48,7 @@ def main(
 
     For a node with the kernel's stack, what `ss` says. --json has everything, times in nanoseconds."""
     client = open_lab(lab)
-    status = client.nodes().get(node)
-    if status is None:
-        raise UserInputError(f"no node {node!r} in lab {client.lab}", hint=f"its nodes: {', '.join(client.nodes())}")
+    status = status_of(client, node)
     if status.kind not in ("host", "router"):
         raise UserInputError(f"{node!r} is a {status.kind}, it has no sockets", hint="hosts and routers have")
     if status.stack == "kernel":

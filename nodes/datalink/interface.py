@@ -255,23 +255,19 @@ class EthernetInterface(Port):
         return None
 
     def _receive_other(self, ethertype: int, frame: Buffer, now: int) -> None:
-        if ethertype in (ETHERTYPE_ARP, ETHERTYPE_RARP):
-            try:
-                packet = arp.parse(memoryview(frame)[self._start :])
-                _check_sender(packet)
-                if ethertype == ETHERTYPE_ARP:
-                    self._receive_arp(packet, now)
-                else:
-                    self._receive_rarp(packet, now)
-            except WireError as error:
-                self._refuse(frame, str(error), now)
-            return
-        if ethertype == ETHERTYPE_CIRCUIT and self.circuits is not None:
-            source = HEADER.unpack_from(frame, self._lead)[1]
-            try:
-                self.circuits(Mac(source), memoryview(frame)[self._start :], now)
-            except WireError as error:
-                self._refuse(frame, str(error), now)
+        content = memoryview(frame)[self._start :]
+        try:
+            if ethertype == ETHERTYPE_ARP:
+                self._receive_arp(_parse_arp(content), now)
+                return
+            if ethertype == ETHERTYPE_RARP:
+                self._receive_rarp(_parse_arp(content), now)
+                return
+            if ethertype == ETHERTYPE_CIRCUIT and self.circuits is not None:
+                self.circuits(Mac(HEADER.unpack_from(frame, self._lead)[1]), content, now)
+                return
+        except WireError as error:
+            self._refuse(frame, str(error), now)
             return
         self.counters.in_unknown_protocols += 1
         kind = "IEEE 802.2 frame of length" if ethertype < LOWEST_ETHERTYPE else "unknown EtherType"
@@ -368,13 +364,15 @@ class EthernetInterface(Port):
         return state
 
 
-def _check_sender(packet: arp.ArpPacket) -> None:
-    """Raises WireError for senders that no station can be."""
+def _parse_arp(content: Buffer) -> arp.ArpPacket:
+    """Raises WireError also for senders that no station can be."""
+    packet = arp.parse(content)
     mac, address = packet.sender_mac, packet.sender_ip
     if is_group_mac(mac) or mac == ZERO_MAC:
         raise WireError("arp", "sender hardware address", 8, f"{format_mac(mac)} is no station's")
     if is_multicast(address) or is_loopback(address) or address >> 28 == 0xF:
         raise WireError("arp", "sender protocol address", 14, "not a host's address")
+    return packet
 
 
 Interface: TypeAlias = EthernetInterface | PointToPointInterface

@@ -20,13 +20,11 @@ from nodes.session.errors import os_error, plain_error, raising, would_block
 from nodes.session.names import resolve_endpoint, resolve_peer
 from nodes.session.option_values import SocketEndpoint
 from nodes.session.session import Session
-from nodes.session.socket import DATAGRAM_LIMIT, StackSocket, octets_of
+from nodes.session.socket import StackSocket, octets_of
 from nodes.session.view import Address, TransportSocketView
 from nodes.transport.circuit_socket import CircuitSocket
-from nodes.transport.tcp.socket import MAXIMUM_BACKLOG
+from nodes.transport.tcp.socket import DEFAULT_BACKLOG, MAXIMUM_BACKLOG
 from nodes.wire.addresses import format_ip4
-
-DEFAULT_BACKLOG = 128
 
 _READ_ONLY: dict[int, Callable[[CircuitSocket], int]] = {
     int(socket.SO_TYPE): lambda _: int(socket.SOCK_SEQPACKET),
@@ -144,9 +142,6 @@ class CircuitStackSocket(StackSocket):
             raise would_block()
         self._session.touched()  # the other end may be allowed more
         return message[:limit], None
-
-    def recvfrom(self, bufsize: int = DATAGRAM_LIMIT, flags: int = 0) -> tuple[bytes, Address | None]:
-        return self._receive(bufsize, flags)
 
     def shutdown(self, how: int) -> NoReturn:  # noqa: ARG002
         """Raises OSError (EOPNOTSUPP): a circuit is cleared as a whole."""

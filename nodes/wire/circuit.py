@@ -24,6 +24,7 @@ ATM's idea.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
@@ -33,12 +34,19 @@ from nodes.wire.checksum import Buffer
 
 ETHERTYPE_CIRCUIT = 0x88B6  # IEEE Std 802, local experimental EtherType 2
 HEADER = Struct("!HH")
-SIGNAL = Struct("!BBHIIHH")
+SIGNAL_LAYOUT = Struct("!BBHIIHH")
 SIGNALLING = 0
 LAST_VCI = 0xFFFF
 LONGEST = 0xFFFF
 
-HELLO, CALL_REQUEST, CALL_ACCEPTED, CLEAR_REQUEST, CLEAR_CONFIRMATION, CREDIT = range(1, 7)
+
+class Signal(IntEnum):
+    HELLO = 1
+    CALL_REQUEST = 2
+    CALL_ACCEPTED = 3
+    CLEAR_REQUEST = 4
+    CLEAR_CONFIRMATION = 5
+    CREDIT = 6
 
 
 class Hello(NamedTuple):
@@ -91,23 +99,23 @@ def parse(packet: Buffer) -> Packet:
         raise WireError("circuit", "length", 2, f"{length}, {len(packet) - HEADER.size} octets are there")
     if vci != SIGNALLING:
         return Data(vci, bytes(packet[HEADER.size : HEADER.size + length]))
-    if length != SIGNAL.size:
-        raise WireError("circuit", "length", 2, f"{length} octets of signal, {SIGNAL.size} expected")
-    kind, detail, about, called, calling, *ports = SIGNAL.unpack_from(packet, HEADER.size)
-    if kind == HELLO:
+    if length != SIGNAL_LAYOUT.size:
+        raise WireError("circuit", "length", 2, f"{length} octets of signal, {SIGNAL_LAYOUT.size} expected")
+    kind, detail, about, called, calling, *ports = SIGNAL_LAYOUT.unpack_from(packet, HEADER.size)
+    if kind == Signal.HELLO:
         return Hello(called)
     if about == SIGNALLING:
         raise WireError("circuit", "identifier", 6, "0, which is for signals")
     match kind:
-        case 2:
+        case Signal.CALL_REQUEST:
             return CallRequest(about, detail, Ip4(called), Ip4(calling), *ports)
-        case 3:
+        case Signal.CALL_ACCEPTED:
             return CallAccepted(about)
-        case 4:
+        case Signal.CLEAR_REQUEST:
             return ClearRequest(about, detail)
-        case 5:
+        case Signal.CLEAR_CONFIRMATION:
             return ClearConfirmation(about)
-        case 6:
+        case Signal.CREDIT:
             return Credit(about, called)
     raise WireError("circuit", "type", 4, f"{kind}, 1 to 6 expected")
 
@@ -120,21 +128,21 @@ def build(packet: Packet) -> bytes:
                 raise MisuseError(f"{len(payload)} octets on circuit {vci}")
             return HEADER.pack(vci, len(payload)) + payload
         case Hello(instance):
-            return _signal(HELLO, 0, 0, instance, 0)
+            return _signal(Signal.HELLO, 0, 0, instance, 0)
         case CallRequest(vci, hops, called, calling, called_port, calling_port):
-            return _signal(CALL_REQUEST, hops, vci, called, calling, called_port, calling_port)
+            return _signal(Signal.CALL_REQUEST, hops, vci, called, calling, called_port, calling_port)
         case CallAccepted(vci):
-            return _signal(CALL_ACCEPTED, 0, vci, 0, 0)
+            return _signal(Signal.CALL_ACCEPTED, 0, vci, 0, 0)
         case ClearRequest(vci, cause):
-            return _signal(CLEAR_REQUEST, cause, vci, 0, 0)
+            return _signal(Signal.CLEAR_REQUEST, cause, vci, 0, 0)
         case ClearConfirmation(vci):
-            return _signal(CLEAR_CONFIRMATION, 0, vci, 0, 0)
+            return _signal(Signal.CLEAR_CONFIRMATION, 0, vci, 0, 0)
         case Credit(vci, allowed):
-            return _signal(CREDIT, 0, vci, allowed, 0)
+            return _signal(Signal.CREDIT, 0, vci, allowed, 0)
 
 
 def _signal(
     kind: int, detail: int, about: int, called: int, calling: int, called_port: int = 0, calling_port: int = 0
 ) -> bytes:
-    fields = SIGNAL.pack(kind, detail, about, called, calling, called_port, calling_port)
-    return HEADER.pack(SIGNALLING, SIGNAL.size) + fields
+    fields = SIGNAL_LAYOUT.pack(kind, detail, about, called, calling, called_port, calling_port)
+    return HEADER.pack(SIGNALLING, SIGNAL_LAYOUT.size) + fields

@@ -30,14 +30,7 @@ MAX_QUOTES = 2
 ETHERTYPES = {0x86DD: "IPv6", 0x88CC: "LLDP", 0x8847: "MPLS", 0x8863: "PPPoE-D", 0x8864: "PPPoE", 0x88A8: "QinQ"}
 IP_PROTOCOLS = {4: "IPIP", 41: "IPv6", 47: "GRE", 50: "ESP", 51: "AH", 89: "OSPF", 103: "PIM", 112: "VRRP", 132: "SCTP"}
 
-CIRCUIT_SIGNALS = {
-    circuit.HELLO: "hello",
-    circuit.CALL_REQUEST: "call request",
-    circuit.CALL_ACCEPTED: "call accepted",
-    circuit.CLEAR_REQUEST: "clear request",
-    circuit.CLEAR_CONFIRMATION: "clear confirmation",
-    circuit.CREDIT: "credit",
-}
+CIRCUIT_SIGNALS = {int(signal): signal.name.lower().replace("_", " ") for signal in circuit.Signal}
 
 UNREACHABLE_CODES = {
     icmp.NET_UNREACHABLE: "network unreachable",
@@ -129,16 +122,18 @@ def _circuit(payload: memoryview) -> str:
     mark = "" if circuit.HEADER.size + length <= len(payload) else " [truncated]"
     if vci != circuit.SIGNALLING:
         return f"VCI {vci}, {length} octets{mark}"
-    if mark or length != circuit.SIGNAL.size:
+    if mark or length != circuit.SIGNAL_LAYOUT.size:
         return f"signal of {length} octets{mark}"
-    kind, detail, about, called, calling, called_port, _ = circuit.SIGNAL.unpack_from(payload, circuit.HEADER.size)
+    kind, detail, about, called, calling, called_port, _ = circuit.SIGNAL_LAYOUT.unpack_from(
+        payload, circuit.HEADER.size
+    )
     name = CIRCUIT_SIGNALS.get(kind, f"signal {kind}")
-    if kind == circuit.HELLO:
+    if kind == circuit.Signal.HELLO:
         return name
-    if kind == circuit.CALL_REQUEST:
+    if kind == circuit.Signal.CALL_REQUEST:
         whom = f"{format_ip4(Ip4(calling))} calls {format_ip4(Ip4(called))}:{called_port}"
         return f"{name}, VCI {about}: {whom}, {detail} hops"
-    return f"{name}, VCI {about}" + (f", cause {detail}" if kind == circuit.CLEAR_REQUEST else "")
+    return f"{name}, VCI {about}" + (f", cause {detail}" if kind == circuit.Signal.CLEAR_REQUEST else "")
 
 
 def _arq(source: str, destination: str, payload: memoryview) -> Summary:

@@ -22,7 +22,7 @@ from lab.experiments.circuits import MESSAGE, accepted, called, datagrams
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.trial import Trial
 from nodes.wire.circuit import HEADER
-from nodes.wire.circuit import SIGNAL as CALL
+from nodes.wire.circuit import SIGNAL_LAYOUT as CALL
 
 TOPOLOGY = """
 name: circuit-or-datagram
