@@ -46,7 +46,7 @@ def main(
     if driver == "sim":
         raise refusal("sim", "up", hint="`lab run SCRIPT --driver sim` runs a script in one")
     begun = time.monotonic()
-    with SpareSupervisor() as spare, progress_bar() as progress:
+    with SpareSupervisor(driver) as spare, progress_bar() as progress:
         # The model takes as long to import as the supervisor's Python to start: they do so at the same time.
         plan: Plan
         plan, source = importlib.import_module("lab.cli.topology_file").plan_and_source(

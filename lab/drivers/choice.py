@@ -34,6 +34,11 @@ def remove_leftovers(lab: str | None = None) -> list[Cleared]:
     return [Cleared(found.lab, found.run, found.containers) for found in module.remove_leftovers(lab)]
 
 
+def load(name: DriverName) -> None:
+    """Import a driver. Raises EnvironmentLackError where what it needs is not installed."""
+    _import(name, "driver")
+
+
 def make_driver(name: DriverName, plan: Plan, run: Path, epoch: Epoch) -> Driver:
     """Raises EnvironmentLackError where what the driver needs is not installed."""
     module = _import(name, "driver")

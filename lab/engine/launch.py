@@ -63,10 +63,10 @@ def check_system() -> None:
 class SpareSupervisor:
     """A supervisor's process that waits to be told which lab it owns. Leaving the context without that ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, driver: str) -> None:
         check_system()
         self._link, theirs = socket.socketpair()
-        command, environment = own_python("lab.engine.supervisor", str(theirs.fileno()))
+        command, environment = own_python("lab.engine.supervisor", str(theirs.fileno()), driver)
         self._process = subprocess.Popen(
             command,
             env=environment,
@@ -121,7 +121,7 @@ def bring_up(
     if spare is not None:
         spare.own(run, plan.lab, progress, programs=programs)
         return run
-    with SpareSupervisor() as own:
+    with SpareSupervisor(driver) as own:
         own.own(run, plan.lab, progress, programs=programs)
     return run
 

@@ -11,6 +11,7 @@ the lab is up, whoever asked for the lab is gone, and the lab goes too.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import json
@@ -22,11 +23,11 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from lab.drivers.abilities import require_for
 from lab.drivers.base import Driver, Epoch, NodeExit
-from lab.drivers.choice import make_driver
+from lab.drivers.choice import DriverName, load, make_driver
 from lab.engine import registry
 from lab.engine.links_table import LinkTable
 from lab.engine.links_trace import LinksTrace
@@ -181,8 +182,10 @@ def supervise(lab: str, run: Run, starter: socket.socket) -> None:
 
 
 def main() -> None:
-    """`python -m lab.engine.supervisor DESCRIPTOR`: started by `lab up`, never by a person."""
+    """`python -m lab.engine.supervisor DESCRIPTOR DRIVER`: started by `lab up`, never by a person."""
     starter = socket.socket(fileno=int(sys.argv[1]))
+    with contextlib.suppress(LabError):  # which is said when it is certain that the driver is wanted
+        load(cast("DriverName", sys.argv[2]))  # while the command reads the topology
     task = _told(starter)
     if task is None:
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import socket
 from collections.abc import Collection
@@ -154,20 +155,37 @@ def set_name(name: str) -> None:
 def set_title(title: str) -> None:
     """What ps and top show as the command line: written over the arguments of this process, where they lie (fields 48
     and 49 of /proc/self/stat, proc(5)), and cut to their length."""
-    fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
-    start, end = int(fields[45]), int(fields[46])
-    room = end - start
+    start, room = _arguments()
     if room > 1:
         ctypes.memmove(start, title.encode()[: room - 1].ljust(room, b"\0"), room)
+
+
+@functools.cache
+def _arguments() -> tuple[int, int]:
+    """Where this process has its arguments, and how many octets: the same in all that it forks."""
+    fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    return start, end - start
 
 
 def drop_capabilities(*, but: Collection[int] = ()) -> None:
     """Give up every capability but these (numbers below 32), for this process and whatever it executes. The bounding
     set goes first, because shrinking it takes CAP_SETPCAP."""
+    drop_bounding_set(but=but)
+    drop_own_capabilities(but=but)
+
+
+def drop_bounding_set(*, but: Collection[int] = ()) -> None:
+    """Let nothing that this process executes have other capabilities than these, and nothing that it forks. It keeps
+    its own."""
     _prctl("PR_CAP_AMBIENT", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(_last_capability() + 1):
         if capability not in but:
             _prctl("PR_CAPBSET_DROP", _PR_CAPBSET_DROP, capability)
+
+
+def drop_own_capabilities(*, but: Collection[int] = ()) -> None:
+    """Give up every capability but these; what it executes may have others (see `drop_bounding_set`)."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     kept = sum(1 << capability for capability in but)
     sets = (ctypes.c_uint32 * 6)(kept, kept)  # effective, permitted, inheritable; then those of the numbers from 32

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from typing import Any
 
 from lab.lint.findings import Check, Finding
 from lab.model.layout import Layout
 from lab.model.topology import Application, Host, Router
 from lab.model.yaml_source import KeyPath
-from nodes.application.catalogue import find
 from nodes.errors import MisuseError
 
 
@@ -21,7 +22,7 @@ def _applications(layout: Layout) -> Iterator[Finding]:
 def _application(layout: Layout, path: KeyPath, application: Application) -> Iterator[Finding]:
     """Each wrong option at its place; what is missing, at the application."""
     try:
-        kind = find(application.kind)
+        kind = _find(application.kind)
     except MisuseError as error:
         yield Finding(path, error.message, error.hint)
         return
@@ -40,9 +41,15 @@ def _application(layout: Layout, path: KeyPath, application: Application) -> Ite
         yield from _missing(path, application)
 
 
+def _find(kind: str) -> Any:
+    """Imported when a topology starts something: applications stand on the whole stack, which takes longer to import
+    than a topology to check. Raises MisuseError for a kind that there is not."""
+    return importlib.import_module("nodes.application.catalogue").find(kind)
+
+
 def _missing(path: KeyPath, application: Application) -> Iterator[Finding]:
     try:
-        find(application.kind).check(application.options)
+        _find(application.kind).check(application.options)
     except MisuseError as error:
         yield Finding(path, error.message, error.hint)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 
 from lab.lint.findings import Check, Finding
@@ -10,7 +11,6 @@ from lab.model.tcp import Tcp
 from lab.model.topology import Host, Router
 from lab.model.yaml_source import KeyPath
 from nodes.errors import MisuseError
-from nodes.io.extensions import load_congestion_controls
 from nodes.transport.tcp.congestion import registry
 from nodes.transport.tcp.settings import DEFAULTS
 from nodes.units import SECOND
@@ -38,10 +38,10 @@ def _congestion(layout: Layout) -> Iterator[Finding]:
 
 def check_congestion(name: str) -> None:
     """Raises MisuseError where no algorithm has this name, with the reason where a package offers one that does not
-    load. Packages are only looked at for a name that is not ours."""
+    load. Packages are only looked at for a name that is not ours, and what looks at them is only imported then."""
     if name in registry.ALGORITHMS:
         return
-    for extension in load_congestion_controls():
+    for extension in importlib.import_module("nodes.io.extensions").load_congestion_controls():
         if extension.name == name and extension.problem:
             raise MisuseError(
                 f"the congestion control {name!r} of another package does not load", hint=extension.problem

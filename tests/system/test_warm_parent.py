@@ -14,6 +14,9 @@ from lab.drivers.base import Epoch
 from lab.drivers.kernel import warm_parent
 from lab.model.load import loads
 from lab.plan.planner import make_plan
+from tests.system.labs import Labs
+
+CAP_NET_RAW = 13
 
 NODES = 600
 """More ends than the kernel keeps for a reader that does not come: it takes some 280 small messages."""
@@ -59,3 +62,18 @@ def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
     while os.waitpid(pid, os.WNOHANG)[0] == 0:
         assert time.monotonic() < deadline, "the warm parent goes on without its supervisor"
         time.sleep(0.01)
+
+
+def test_agents_keep_no_capability(labs: Labs) -> None:
+    """They parse what networks bring. Beside the kernel's stack, packet sockets are opened for each capture, which
+    takes some; what is executed there has none either."""
+    labs.up("nodes: {ours: , theirs: {stack: kernel}}\nlinks: [ours -- theirs]")
+    ours, theirs = (capabilities(labs.process(f"lab:{node}")) for node in ("ours", "theirs"))
+    assert ours == dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), 0)
+    assert theirs["CapEff"] >> CAP_NET_RAW & 1
+    assert (theirs["CapBnd"], theirs["CapAmb"]) == (0, 0)
+
+
+def capabilities(pid: int) -> dict[str, int]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name[:3] == "Cap"}
