@@ -1,5 +1,5 @@
 """`python -m lab` is the command `lab`."""
 
-from lab.cli.main import main
+from lab.cli.entry import main
 
 main()

@@ -213,7 +213,3 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an encoding that lacks a character stops no command
     sys.exit(run(sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    main()

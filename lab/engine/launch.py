@@ -8,14 +8,12 @@ import os
 import platform
 import select
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from lab.drivers.choice import Cleared, remove_leftovers
-from lab.engine import registry
+from lab.engine import registry, spare_process
 from lab.engine.client import LabClient
 from lab.engine.runs import Run
 from lab.engine.starter import HEARD, UNDO_TIMEOUT
@@ -43,14 +41,6 @@ def error_of(message: Mapping[str, Any]) -> LabError:
     return _BY_EXIT_CODE.get(message["exit_code"], LabError)(message["error"], hint=message["hint"])
 
 
-def own_python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    """A command, and its environment, that runs a module of this installation, and not of a folder `lab` or `nodes`
-    that happens to be where the person is (-P)."""
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return [sys.executable, "-P", "-m", module, *arguments], {**os.environ, "PYTHONPATH": path}
-
-
 def check_system() -> None:
     """Raises EnvironmentLackError where there are no namespaces."""
     if platform.system() != "Linux":
@@ -65,17 +55,8 @@ class SpareSupervisor:
 
     def __init__(self, driver: str) -> None:
         check_system()
-        self._link, theirs = socket.socketpair()
-        command, environment = own_python("lab.engine.supervisor", str(theirs.fileno()), driver)
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        theirs.close()
+        self._spare = spare_process.take(driver)
+        self._link = self._spare.link
         self._is_told = False
 
     def __enter__(self) -> Self:
@@ -83,9 +64,10 @@ class SpareSupervisor:
 
     def __exit__(self, *_: object) -> None:
         if not self._is_told:
-            self._process.kill()
+            spare_process.end(self._spare)
+            return
         self._link.close()
-        self._process.wait()  # one that was told forks the supervisor proper and ends at once
+        self._spare.process.wait()  # one that was told forks the supervisor proper and ends at once
 
     def own(self, run: Run, lab: str, progress: Progress, *, programs: bool = False) -> None:
         """Hand over a run and return when its lab is up. Raises the LabError that made it fail; then, and when this

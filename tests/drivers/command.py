@@ -9,11 +9,11 @@ import typer
 from lab.api import opening
 from lab.cli import common, main
 from lab.drivers import abilities
-from lab.engine import launch
+from lab.engine import spare_process
 from tests.drivers.fake import CANNOT
 
 FAKE = "fake"
-_own_python = launch.own_python
+_own_python = spare_process.own_python
 
 
 def _python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
@@ -22,7 +22,7 @@ def _python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
 
 def install() -> None:
     """Have labs of this process use supervisors that know the fake driver."""
-    launch.own_python = _python
+    spare_process.own_python = _python
     abilities.CANNOT = {**abilities.CANNOT, FAKE: CANNOT}
     opening.DRIVERS = (*opening.DRIVERS, FAKE)  # type: ignore[assignment]
 
