@@ -188,7 +188,10 @@ class FakeDriver:
         return []
 
     def pause_node(self, node: str, *, paused: bool) -> None:
-        signal.pidfd_send_signal(self._lives[node].watch, signal.SIGSTOP if paused else signal.SIGCONT)
+        life = self._lives[node]
+        signal.pidfd_send_signal(life.watch, signal.SIGSTOP if paused else signal.SIGCONT)
+        if paused:
+            os.waitid(os.P_PID, life.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def connect(self, node: str) -> socket.socket:
         link = socket.socket(socket.AF_UNIX)

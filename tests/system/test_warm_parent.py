@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lab.drivers.base import Epoch
 from lab.drivers.kernel import warm_parent
+from lab.engine.client import LabClient
 from lab.model.load import loads
 from lab.plan.planner import make_plan
-from tests.system.labs import Labs
+from tests.system.labs import Labs, wait_for
 
 CAP_NET_RAW = 13
 
@@ -77,3 +80,21 @@ def test_agents_keep_no_capability(labs: Labs) -> None:
 def capabilities(pid: int) -> dict[str, int]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name[:3] == "Cap"}
+
+
+def test_a_paused_agent_stands_still_at_once(labs: Labs) -> None:
+    name = labs.up("nodes: {a: , b: }\nlinks: [a -- b]")
+    agent = labs.process("lab:a")
+    with closing(LabClient(name)) as client:
+        for _ in range(20):
+            client.pause("a")
+            assert running_state(agent) == "T"
+            client.resume("a")
+            wait_for(lambda: running_state(agent) != "T", 5)
+        client.pause("a")
+        os.kill(agent, signal.SIGKILL)
+        wait_for(lambda: client.nodes()["a"].state == "dead", 5)
+
+
+def running_state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]

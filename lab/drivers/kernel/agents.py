@@ -15,8 +15,8 @@ from lab.drivers.kernel.warm_parent import MESSAGE_LIMIT, fork_warm_parent
 from lab.errors import DriverError, NodeError
 from lab.plan.values import Plan
 
-EXIT_TIMEOUT = 5.0
-"""Seconds in which the warm parent must tell of the end of an agent that it was asked to kill."""
+ANSWER_TIMEOUT = 5.0
+"""Seconds in which the warm parent must tell that it has done what it was asked for."""
 
 CONTROL_BACKLOG = 16
 """Commands that may wait for one agent to accept them."""
@@ -51,7 +51,16 @@ class Agents:
         return others
 
     def pause(self, node: str, *, paused: bool) -> None:
-        self._ask({"pause" if paused else "resume": node})
+        """Let an agent stand still, or go on; returns when it does."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self._ask({"pause" if paused else "resume": node}, [theirs.fileno()])
+            ours.settimeout(ANSWER_TIMEOUT)
+            try:
+                ours.recv(1)  # nothing: the warm parent closes its end
+            except TimeoutError as error:
+                raise DriverError(f"the warm parent does not answer: {error}") from error
 
     def connect(self, node: str) -> socket.socket:
         """A new connection to an agent. Raises NodeError where nobody listens."""
@@ -87,7 +96,7 @@ class Agents:
     def _next_exit(self) -> NodeExit:
         """Wait for the end of an agent. One that was killed ends; a warm parent that says nothing is no good."""
         warm = self._open()
-        warm.settimeout(EXIT_TIMEOUT)
+        warm.settimeout(ANSWER_TIMEOUT)
         try:
             data = warm.recv(MESSAGE_LIMIT)
         except OSError as error:

@@ -5,7 +5,8 @@ modules and its own configuration as shared pages: nothing is parsed or sent aga
 SOCK_SEQPACKET pair, one message per request, and hears of every end of an agent:
 
     supervisor -> warm parent     {"start": node} with two descriptors: network namespace, listening control socket
-                                  {"kill": node}, {"pause": node}, {"resume": node}
+                                  {"kill": node}
+                                  {"pause": node}, {"resume": node} with a descriptor, which is closed when it is done
     warm parent -> supervisor     {"ended": node, "status": exit code, or minus the signal}
 
 It never waits for the supervisor to read, which may itself be waiting for this process to: what cannot be said at once
@@ -113,12 +114,17 @@ class _WarmParent:
                 continue
             ((order, node),) = request.items()
             self._signal(node, _SIGNALS[order])
+            for descriptor in descriptors:
+                os.close(descriptor)
         self._start(starts)
         return goes_on
 
     def _signal(self, node: str, number: signal.Signals) -> None:
+        """A stopped agent stands still when this returns: it must not answer what is sent to it from now on."""
         for pid in [pid for pid, name in self._children.items() if name == node]:
             os.kill(pid, number)
+            if number == signal.SIGSTOP:
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # `_reap` hears of an end, too
 
     def _start(self, starts: list[tuple[str, int, int]]) -> None:
         children, fork, close = self._children, os.fork, os.close
