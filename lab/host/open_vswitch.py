@@ -17,10 +17,10 @@ import subprocess
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 
 from lab.errors import DriverError, EnvironmentLackError
 from lab.host import syscalls
+from lab.host.switch_port import Port
 
 PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-appctl")
 SCHEMAS = (
@@ -30,13 +30,6 @@ SCHEMAS = (
 START_SECONDS = 10.0
 COMMAND_SECONDS = 10
 _TUN = "/dev/net/tun"
-
-
-class Port(NamedTuple):
-    """An interface to join to a switch, and the number that it gets there."""
-
-    name: str
-    number: int
 
 
 def lack_of_open_vswitch() -> tuple[str, str] | None:

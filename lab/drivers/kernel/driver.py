@@ -9,11 +9,13 @@ Such a driver is the fabric and the agents put together; what differs is where n
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.drivers.base import Entrance, Epoch, NodeExit, Progress
 from lab.drivers.kernel.agents import Agents
@@ -22,8 +24,10 @@ from lab.drivers.kernel.homes import Homes
 from lab.errors import NodeError
 from lab.host import namespaces, syscalls
 from lab.host.links import Interface
-from lab.host.open_vswitch import OpenVSwitch
 from lab.plan.values import Plan
+
+if TYPE_CHECKING:
+    from lab.host.open_vswitch import OpenVSwitch
 
 
 class IsolatedDriver:
@@ -33,7 +37,7 @@ class IsolatedDriver:
         self._plan = plan
         self._run = run
         self._epoch = epoch
-        self._open_vswitch = OpenVSwitch(open_vswitch_folder(run))
+        self._open_vswitch = _open_vswitch(plan, run)
         self._fabric = Fabric(homes, self._open_vswitch)
         self._agents = Agents()
         self._in_user_namespace = False
@@ -50,7 +54,7 @@ class IsolatedDriver:
 
     def create(self, progress: Progress) -> None:
         self._agents.fork(self._plan, self._run, self._epoch)
-        if any(node.stack == "ovs" for node in self._plan.nodes):
+        if self._open_vswitch is not None:
             self._open_vswitch.start()  # before there are nodes: their mount namespaces have its place, too
         self._fabric.create(self._plan, progress)
 
@@ -110,7 +114,8 @@ class IsolatedDriver:
 
     def destroy(self) -> None:
         self._agents.close()
-        self._open_vswitch.close()
+        if self._open_vswitch is not None:
+            self._open_vswitch.close()
         try:
             self._fabric.close()
         except OSError as error:
@@ -124,6 +129,15 @@ class IsolatedDriver:
 
     def _bridge_kind(self, node: str) -> str:
         return "a kernel bridge" if self._plan.by_name[node].stack == "kernel" else "an Open vSwitch switch"
+
+
+def _open_vswitch(plan: Plan, run: Path) -> OpenVSwitch | None:
+    """Imported for labs that have such a switch: the modules that start programs cost every agent of a lab some time
+    after its fork (Python's threads and locks are set up anew) and a hundred pages."""
+    if not any(node.stack == "ovs" for node in plan.nodes):
+        return None
+    made: OpenVSwitch = importlib.import_module("lab.host.open_vswitch").OpenVSwitch(open_vswitch_folder(run))
+    return made
 
 
 def open_vswitch_folder(run: Path) -> Path:

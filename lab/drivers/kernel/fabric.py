@@ -42,6 +42,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from lab.drivers.kernel import reading
 from lab.drivers.kernel.homes import BareHomes, Homes
@@ -62,9 +63,11 @@ from lab.host.namespaces import (
     write_sysctls,
 )
 from lab.host.netlink import BATCH_MESSAGES, Netlink, Request
-from lab.host.open_vswitch import OpenVSwitch
 from lab.plan.values import Plan
 from nodes.contract import NodeConfig
+
+if TYPE_CHECKING:
+    from lab.host.open_vswitch import OpenVSwitch
 
 Progress = Callable[[str, int, int], None]
 

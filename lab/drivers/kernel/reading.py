@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lab.drivers.kernel.layout import Bridge
 from lab.errors import StateError
 from lab.host import link_state
 from lab.host.netlink import Netlink
-from lab.host.open_vswitch import OpenVSwitch, Port
+
+if TYPE_CHECKING:
+    from lab.host.open_vswitch import OpenVSwitch
+    from lab.host.switch_port import Port
 
 
 def bridge_state(netlink: Netlink, bridge: Bridge, names: dict[int, str]) -> dict[str, object]:

@@ -7,13 +7,18 @@ are there already, by a program of its own.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lab.drivers.kernel import reading
 from lab.drivers.kernel.layout import Attachment, Bridge, Layout
 from lab.drivers.kernel.requests import bridge_request
 from lab.errors import DriverError
 from lab.host import links as rt
 from lab.host.netlink import Netlink, Request
-from lab.host.open_vswitch import OpenVSwitch, Port
+from lab.host.switch_port import Port
+
+if TYPE_CHECKING:
+    from lab.host.open_vswitch import OpenVSwitch
 
 
 class Switches:
