@@ -18,6 +18,8 @@ def main() -> None:
         spare_process.begin(driver)
     try:
         importlib.import_module("lab.cli.main").main()
+    except KeyboardInterrupt:  # before there is a command that could say so
+        sys.exit(130)
     finally:
         spare_process.dismiss()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import pytest
 
+from lab.cli import entry
 from lab.cli.entry import wanted_driver
 from lab.engine import spare_process
 
@@ -32,6 +34,26 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="labs of processes ne
 )
 def test_what_is_likely_to_come_up(line: str, driver: str | None) -> None:
     assert wanted_driver(line.split()) == driver
+
+
+@linux
+def test_ctrl_c_while_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    def end(spare: spare_process.Spare) -> None:
+        really_end(spare)
+        codes.append(spare.process.returncode)
+
+    codes: list[int] = []
+    really_end = spare_process.end
+    monkeypatch.setattr(spare_process, "end", end)
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lab", "up", "lab.yml"])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130
+    assert codes == [-9]
 
 
 @linux
