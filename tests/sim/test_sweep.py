@@ -246,6 +246,21 @@ def test_ctrl_c_before_the_first_run(folder: Path) -> None:
     assert "0 of 12 runs are in sweeps/s" in errors
 
 
+def test_no_process_hears_ctrl_c_before_it_can_bear_it() -> None:
+    """What spawn does on the way, in a program that has not done so before, leaves the signal blocked."""
+    code = """if True:
+        import signal
+        from multiprocessing import resource_tracker
+        from lab.experiments.sweep import pool
+        with pool._quietly():
+            resource_tracker.ensure_running()
+            print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
 def test_a_run_that_takes_too_long_is_ended(folder: Path) -> None:
     (folder / "s.yml").write_text("experiment: wire.yml\ngrid: {octets: [1000, 4000000000]}\ntimeout: 4s\n")
     done = swept(folder, "--jobs", "1")

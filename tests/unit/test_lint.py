@@ -143,7 +143,7 @@ def test_times_of_tcp() -> None:
 
 def test_a_congestion_control_of_a_package_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     extension = Extension("mine", "my:Mine", "ModuleNotFoundError: No module named 'my'")
-    monkeypatch.setattr("lab.lint.tcp.load_congestion_controls", lambda: (extension,))
+    monkeypatch.setattr("nodes.io.extensions.load_congestion_controls", lambda: (extension,))
     report = check(loads("nodes: {a: {tcp: {congestion: mine}}, b: }\nlinks: [a -- b]", "t.yml"))
     assert list(map(str, report.errors)) == [
         "t.yml:1:31: the congestion control 'mine' of another package does not load\n"

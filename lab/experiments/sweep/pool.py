@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -150,10 +151,14 @@ class Pool:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """For the time in which a process starts, so that it begins deaf to Ctrl-C, and all have the same order of sets."""
+    """For the time in which a process starts, so that it begins deaf to Ctrl-C, and all have the same order of sets.
+    The first of a program also starts multiprocessing's tracker, which afterwards unblocks the signal, whatever it was
+    before: so the tracker comes first."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        resource_tracker.ensure_running()
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = "0"
-    mask: Callable[..., Any] = getattr(signal, "pthread_sigmask", lambda *_: None)  # not on Windows
+    mask: Callable[..., Any] = getattr(signal, "pthread_sigmask", lambda *_: None)
     blocked = mask(getattr(signal, "SIG_BLOCK", 0), {signal.SIGINT})
     try:
         yield
