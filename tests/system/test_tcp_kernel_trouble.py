@@ -70,7 +70,8 @@ def test_bad_path(needs: Needs, fate: str) -> None:
             for option, met in (("loss", "lost"), ("reorder", "reordered"), ("duplicate", "doubled")):
                 assert (met in direction) == (option in FATES[fate])
         if fate in ("duplication", "delay"):
-            assert counters["retransmitted_segments"] == 0
+            # Nothing was lost. On a machine that stands still, timers expire nevertheless.
+            assert counters["retransmitted_segments"] <= counters["tail_loss_probes"] + counters["timeouts"]
         lost = fates["to_left"].get("lost", 0)
         again = counters["retransmitted_segments"]
         assert again <= 3 * lost + 200, (again, lost)

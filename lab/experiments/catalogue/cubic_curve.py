@@ -18,7 +18,7 @@ from lab.experiments.trial import Trial, latest
 TOPOLOGY = """
 name: cubic-curve
 nodes:
-  a: {kind: host, tcp: {congestion: $control, send_buffer: 16MiB}}
+  a: {kind: host, trace: packets, tcp: {congestion: $control, send_buffer: 16MiB}}
   b: {kind: host, tcp: {receive_buffer: 16MiB}}
 links:
   - {ends: [a, b], impair: {delay: 50ms, faults: [{drop: {sequence: $lost-$lost}}]}}

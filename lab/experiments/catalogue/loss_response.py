@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from lab.experiments.experiment import Variation, experiment
 from lab.experiments.programs import send, sink
-from lab.experiments.trial import Trial, latest
+from lab.experiments.trial import METRICS, Trial, latest
 
 TOPOLOGY = """
 name: loss-response
@@ -30,6 +30,7 @@ nodes:
 links: [tahoe -- b, reno -- c, newreno -- d]
 """
 
+STATE = "recovery:congestion_state_updated"
 SEGMENT = 1448
 ROUND_TRIP = 100.0
 TAHOE = "Tahoe falls to one segment"
@@ -68,11 +69,11 @@ async def loss_response(trial: Trial) -> None:
         await program.wait()
 
     lost = {name: _lost(trial, name) for name, _ in pairs}
-    flight = {name: _flight(trial, name, lost[name]) for name in lost}
+    flight = {name: _flight(trial, name) for name in lost}
     smallest = min(cwnd for time, cwnd in trial.series("tahoe", "cwnd") if time >= lost["tahoe"]) / SEGMENT
     trial.equal(TAHOE, smallest, 1)
     for claim, name in ((NEWRENO, "newreno"), (RENO, "reno")):
-        opened = trial.events("recovery:congestion_state_updated", name, new="open")
+        opened = trial.events(STATE, name, new="open")
         ended = opened[0]["time"] if opened else lost[name]
         windows = trial.series(name, "cwnd")
         trial.close(claim, latest(windows, ended) / SEGMENT, flight[name] / 2, within=0.15, unit="segments")
@@ -88,10 +89,14 @@ async def loss_response(trial: Trial) -> None:
         program.cancel()
 
 
-def _flight(trial: Trial, node: str, lost: float) -> float:
-    """Segments that were on the way in the round trip before a loss was noticed."""
-    series = trial.series(node, "in_flight")
-    return max(value for time, value in series if lost - ROUND_TRIP <= time <= lost) / SEGMENT
+def _flight(trial: Trial, node: str) -> float:
+    """Segments that were on the way when the first duplicate came, which tells of one of them that it has arrived. What
+    the duplicates let out on top is no flight (RFC 3042, 2)."""
+    events = iter(trial.events("recovery:*", node))
+    first = next(each for each in events if each["name"] == STATE and each["data"]["new"] == "disorder")
+    then = next(each for each in events if each["name"] == METRICS)
+    assert then["time"] == first["time"]
+    return float(then["data"]["in_flight"]) / SEGMENT + 1
 
 
 def _lost(trial: Trial, node: str) -> float:
