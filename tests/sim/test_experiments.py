@@ -18,7 +18,7 @@ from lab.api.lab import Lab
 from lab.errors import EnvironmentLackError, UserInputError
 from lab.experiments.catalogue import CATALOGUE, find
 from lab.experiments.runner import Asked, Result, run_experiment
-from lab.experiments.trial import Trial, jain, latest
+from lab.experiments.trial import METRICS, Trial, jain, latest
 from lab.experiments.where import drivers_of, why_not
 
 ROOT = Path(__file__).parents[2]
@@ -248,6 +248,31 @@ def test_a_failed_order_says_expected_seen_and_where(tmp_path: Path) -> None:
     assert not verdict.passed
     assert verdict.numbers == "expected icmp_received (type 0), icmp_received (type 11); seen icmp_received (type 0)"
     assert verdict.where.startswith("a, after network:icmp_received at 0.0")
+
+
+class Recorded:
+    """What a trial asks of a lab: the events of a node that read three segments at one time."""
+
+    ROWS = (
+        ("transport:segment_received", None),
+        (METRICS, None),
+        (METRICS, 10),
+        (METRICS, 20),
+        ("recovery:lost", None),
+    )
+
+    def events(self, node: str) -> list[dict[str, Any]]:
+        return [{"time": 5.0, "node": node, "name": name, "data": {"cwnd": cwnd}} for name, cwnd in self.ROWS]
+
+
+def test_what_was_before_goes_by_the_trace_and_not_by_time() -> None:
+    lab: Any = Recorded()
+    trial, events = Trial(lab, {}), lab.events("a")
+    assert trial.before(events[4], "cwnd") == 20
+    assert trial.before(events[3], "cwnd") == 10
+    for early in events[:3]:
+        with pytest.raises(ValueError, match=r"a has no cwnd before .* at 5\.000 ms"):
+            trial.before(early, "cwnd")
 
 
 def test_numbers() -> None:
