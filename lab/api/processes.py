@@ -30,10 +30,10 @@ from lab.engine import registry
 from lab.engine.client import LabClient, agent_error, supervisor_error
 from lab.engine.launch import bring_down, bring_up, error_of
 from lab.engine.links_trace import FOLDER
+from lab.engine.own_python import own_python
 from lab.engine.program_calls import program_params
 from lab.engine.recorded import epoch_of
 from lab.engine.runs import Run
-from lab.engine.spare_process import own_python
 from lab.errors import LabError, NodeError
 from lab.plan.values import Plan
 from nodes import impairment as values

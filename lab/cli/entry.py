@@ -7,9 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from lab.drivers.choice import DRIVERS
 from lab.engine import spare_process
-
-DRIVERS = ("netns", "docker", "mininet")
 
 
 def main() -> None:

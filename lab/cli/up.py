@@ -47,7 +47,7 @@ def main(
         raise refusal("sim", "up", hint="`lab run SCRIPT --driver sim` runs a script in one")
     begun = time.monotonic()
     with SpareSupervisor(driver) as spare, progress_bar() as progress:
-        # The model takes as long to import as the supervisor's Python to start: they do so at the same time.
+        # The supervisor's process imports meanwhile, since `lab.cli.entry` or the line above has started it.
         plan: Plan
         plan, source = importlib.import_module("lab.cli.topology_file").plan_and_source(
             topology, seed, name=name, impair_by=impair, driver=driver

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from lab.drivers.base import Driver, Epoch
 from lab.errors import EnvironmentLackError
-from lab.plan.values import Plan
+
+if TYPE_CHECKING:  # the beginning of the command asks for the names alone
+    from lab.drivers.base import Driver, Epoch
+    from lab.plan.values import Plan
 
 DriverName = Literal["netns", "docker", "mininet"]
+DRIVERS: tuple[DriverName, ...] = get_args(DriverName)
 
 _CLASSES: dict[DriverName, str] = {"netns": "NetnsDriver", "docker": "DockerDriver", "mininet": "MininetDriver"}
 

@@ -56,7 +56,6 @@ class SpareSupervisor:
     def __init__(self, driver: str) -> None:
         check_system()
         self._spare = spare_process.take(driver)
-        self._link = self._spare.link
         self._is_told = False
 
     def __enter__(self) -> Self:
@@ -66,7 +65,7 @@ class SpareSupervisor:
         if not self._is_told:
             spare_process.end(self._spare)
             return
-        self._link.close()
+        self._spare.link.close()
         self._spare.process.wait()  # one that was told forks the supervisor proper and ends at once
 
     def own(self, run: Run, lab: str, progress: Progress, *, programs: bool = False) -> None:
@@ -75,10 +74,10 @@ class SpareSupervisor:
         self._is_told = True
         try:
             task = {"lab": lab, "run": str(run.folder), "programs": programs}
-            self._link.sendall(json.dumps(task).encode() + b"\n")
-            _follow(self._link, run, progress)
+            self._spare.link.sendall(json.dumps(task).encode() + b"\n")
+            _follow(self._spare.link, run, progress)
         except BaseException:  # Ctrl-C: the supervisor hears of it, and undoes what it has done
-            _wait_until_undone(self._link)
+            _wait_until_undone(self._spare.link)
             raise
 
 

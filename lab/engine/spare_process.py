@@ -6,12 +6,11 @@ anything else, both run at the same time, and whoever brings a lab up takes it. 
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
-from pathlib import Path
 from typing import NamedTuple
+
+from lab.engine.own_python import own_python
 
 
 class Spare(NamedTuple):
@@ -48,14 +47,6 @@ def end(spare: Spare) -> None:
     spare.process.kill()
     spare.link.close()
     spare.process.wait()
-
-
-def own_python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    """A command, and its environment, that runs a module of this installation, and not of a folder `lab` or `nodes`
-    that happens to be where the person is (-P)."""
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return [sys.executable, "-P", "-m", module, *arguments], {**os.environ, "PYTHONPATH": path}
 
 
 def _start(driver: str) -> Spare:

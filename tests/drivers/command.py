@@ -10,14 +10,14 @@ from lab.api import opening
 from lab.cli import common, main
 from lab.drivers import abilities
 from lab.engine import spare_process
+from lab.engine.own_python import own_python
 from tests.drivers.fake import CANNOT
 
 FAKE = "fake"
-_own_python = spare_process.own_python
 
 
 def _python(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    return _own_python("tests.drivers.supervised" if module == "lab.engine.supervisor" else module, *arguments)
+    return own_python("tests.drivers.supervised" if module == "lab.engine.supervisor" else module, *arguments)
 
 
 def install() -> None:
